@@ -1,0 +1,1 @@
+"""One module per subcommand. Each reads options, calls one function and prints."""

@@ -1,0 +1,49 @@
+"""The one result of an inspection. It flows from the inspector to the CLI, the report and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected defect region (8-connected), in pixels of the inspected image.
+
+    `area` counts pixels; `box_xyxy` is (x0, y0, x1, y1) with x1, y1 exclusive; `centroid_xy` is the
+    unweighted centre of the region's pixels; `peak` is the highest heatmap value inside it.
+    """
+
+    area: int
+    box_xyxy: tuple[int, int, int, int]
+    centroid_xy: tuple[float, float]
+    peak: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one inspection of one image found.
+
+    `heatmap` is float32 H x W at the image's own size, higher is more anomalous; its unit is that of
+    `activation` (a logit, a probability). `score` is the image's score in the same unit. `mask` is bool
+    H x W. `is_anomalous` is `score >= threshold`, or None when no threshold is known for the model and the
+    settings used; the mask is then empty, as it is for an image judged OK. `model` names what produced it.
+    """
+
+    score: float
+    is_anomalous: bool | None
+    heatmap: np.ndarray
+    mask: np.ndarray
+    regions: tuple[Region, ...]
+    threshold: float | None
+    object: str
+    model: str
+    milliseconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """`defect`, `ok`, or `unjudged` when there is no threshold."""
+        if self.is_anomalous is None:
+            return "unjudged"
+        return "defect" if self.is_anomalous else "ok"
