@@ -1,0 +1,16 @@
+"""SteerViT: vision transformers that text steers. The core model; it has never heard of anomalies."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steervit.model import SteerViT
+
+__all__ = ["SteerViT"]
+
+
+def __getattr__(name: str):
+    if name == "SteerViT":  # looked up on first use, so that importing a submodule does not import torch
+        from steervit.model import SteerViT
+
+        return SteerViT
+    raise AttributeError(f"module 'steervit' has no attribute {name!r}")
