@@ -1,0 +1,47 @@
+"""Regions small enough to check by eye."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomaly.inspection import Region
+from anomaly.regions import find_regions
+
+MASK = np.array(
+    [
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],  # touches the first row by a corner: one region of three pixels
+        [0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1],
+    ],
+    dtype=bool,
+)
+
+
+def test_corners_connect_and_the_highest_peak_comes_first():
+    heatmap = np.zeros(MASK.shape, np.float32)
+    heatmap[1, 2], heatmap[3, 3], heatmap[2, 2] = 0.5, 0.75, 9.0  # the 9 lies outside the mask
+    assert find_regions(MASK, heatmap) == (
+        Region(area=2, box_xyxy=(3, 3, 5, 4), centroid_xy=(3.5, 3.0), peak=0.75),
+        Region(area=3, box_xyxy=(0, 0, 3, 2), centroid_xy=(1.0, pytest.approx(1 / 3)), peak=0.5),
+    )
+
+
+def test_equal_peaks_are_ordered_by_area():
+    areas = [region.area for region in find_regions(MASK, np.full(MASK.shape, -2.0, np.float32))]
+    assert areas == [3, 2]
+
+
+def test_no_defect_gives_no_region():
+    assert find_regions(np.zeros((4, 5), bool), np.ones((4, 5), np.float32)) == ()
+
+
+def test_one_pixel_image_and_a_mask_of_255():
+    (region,) = find_regions(np.full((1, 1), 255, np.uint8), np.full((1, 1), 0.25, np.float32))
+    assert region == Region(area=1, box_xyxy=(0, 0, 1, 1), centroid_xy=(0.0, 0.0), peak=0.25)
+
+
+def test_a_map_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 5\) and \(5, 4\)"):
+        find_regions(MASK, np.zeros((5, 4), np.float32))
