@@ -67,9 +67,10 @@ class Checkpoint:
 
     @property
     def gates(self) -> dict[int, float]:
-        """The raw attention gate of each layer, before tanh."""
+        """The raw attention gate of each layer that has one, before tanh."""
         name = "vision_model.trunk.blocks.{}.gated_cross_attn.attn_gate"
-        return {layer: float(self.state[name.format(layer)]) for layer in self.layers}
+        found = {layer: self.state.get(name.format(layer)) for layer in self.layers}
+        return {layer: float(gate) for layer, gate in found.items() if gate is not None}
 
     @property
     def parameters(self) -> int:
@@ -217,7 +218,9 @@ def _check_config(path: Path, config: Any) -> None:
 
 def _check_complete(path: Path, checkpoint: Checkpoint) -> None:
     layers = [f"vision_model.trunk.blocks.{i}.gated_cross_attn." for i in checkpoint.layers]
-    parts = (*PER_LAYER, *(["ff_gate", "ff.1.weight", "ff.3.weight"] if _has_ffn(checkpoint) else []))
+    parts = [*PER_LAYER, *(["ff_gate", "ff.1.weight", "ff.3.weight"] if _has_ffn(checkpoint) else [])]
+    if not checkpoint.config["vision_encoder"].get("cross_attn_gated", True):  # an ablation without gates
+        parts = [part for part in parts if "gate" not in part]
     wanted = [*ALWAYS, *(layer + part for layer in layers for part in parts)]
     missing = [name for name in wanted if name not in checkpoint.state]
     if not layers:
