@@ -1,0 +1,127 @@
+"""Draws heatmaps and defect outlines on photographs. Knows nothing of files or of how a heatmap was made.
+
+Images are RGB uint8 H x W x 3, heatmaps float H x W, levels uint8 H x W (a place on the colour scale).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from anomaly.inspection import Inspection
+
+OVERLAY_SIDE = 1600  # px; larger photographs are drawn smaller, masks and heatmaps keep every pixel
+THRESHOLD_LEVEL = 128
+OUTLINE_RGB = (0, 255, 220)
+_SMALL_REGION = 14  # px in the overlay; smaller regions get a ring, or nobody would find them
+_MAX_OUTLINES = 200
+
+
+@dataclass(frozen=True)
+class ColorScale:
+    """Which heatmap values get which colour, the same for all images of a run, so that colours compare.
+
+    `low` and below is drawn clear, `threshold` in the middle of the scale, `high` and above darkest red.
+    """
+
+    low: float
+    threshold: float
+    high: float
+
+    @classmethod
+    def from_heatmap(cls, heatmap: np.ndarray, threshold: float | None) -> ColorScale:
+        """The scale of a run, from the heatmap of its first image.
+
+        Background is its median and spread its robust standard deviation (1.4826 x MAD). With a threshold the
+        scale reaches as far above it as the background lies below. Without one it ends at the peak or ten
+        spreads above the background, whichever is higher, so that mere noise does not glow.
+        """
+        values = heatmap[:: max(1, heatmap.shape[0] // 256), :: max(1, heatmap.shape[1] // 256)]
+        low = float(np.median(values))
+        spread = max(1.4826 * float(np.median(np.abs(values - low))), 1e-6 * max(1.0, abs(low)), 1e-12)
+        if threshold is None:
+            high = max(low + 10 * spread, float(heatmap.max()))
+            return cls(low, (low + high) / 2, high)
+        reach = max(threshold - low, 3 * spread)
+        high = threshold + reach
+        if values.min() >= 0 and heatmap.max() <= 1 and threshold < 1:
+            high = min(high, 1.0)  # probabilities
+        return cls(threshold - reach, threshold, high)
+
+    def levels(self, heatmap: np.ndarray) -> np.ndarray:
+        """Heatmap values as uint8 levels: `low` 0, `threshold` 128, `high` 255, straight lines between."""
+        places = [self.low, self.threshold, self.high]
+        return np.interp(heatmap, places, [0, THRESHOLD_LEVEL, 255]).astype(np.uint8)
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def heat_layer(levels: np.ndarray) -> np.ndarray:
+    """Levels as a coloured, partly transparent layer, RGBA uint8 H x W x 4, to lay over the photograph."""
+    bgr = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)
+    alpha = np.interp(np.arange(256), [0, 40, THRESHOLD_LEVEL, 255], [0, 0, 135, 190]).astype(np.uint8)
+    return np.dstack([bgr[..., ::-1], cv2.LUT(levels, alpha)])
+
+
+def blend(image: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """`layer` (RGBA, same H x W) laid over `image`."""
+    alpha = cv2.cvtColor(layer[..., 3], cv2.COLOR_GRAY2RGB)
+    front = cv2.multiply(np.ascontiguousarray(layer[..., :3]), alpha, scale=1 / 255)
+    return cv2.add(front, cv2.multiply(image, 255 - alpha, scale=1 / 255))
+
+
+def shrink(array: np.ndarray, max_side: int) -> np.ndarray:
+    """`array` with its longer side at most `max_side` px, averaged over areas; never larger, never empty."""
+    height, width = array.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return array
+    size_wh = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(array, size_wh, interpolation=cv2.INTER_AREA)
+
+
+def outlines(mask: np.ndarray) -> list[list[int]]:
+    """The outlines of the regions of `mask` as flat [x, y, x, y, ...] polygons in its pixels, longest first.
+
+    Simplified to a thousandth of the longer side (at least 1 px), holes included, at most 200 of them.
+    """
+    if not mask.any():
+        return []
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    tolerance = max(1.0, max(mask.shape) / 1000)
+    polygons = [cv2.approxPolyDP(points, tolerance, True).astype(int).ravel().tolist() for points in found]
+    order = sorted(range(len(found)), key=lambda i: -cv2.arcLength(found[i], True))
+    return [polygons[i] for i in order[:_MAX_OUTLINES]]
+
+
+def draw_overlay(
+    image: np.ndarray, inspection: Inspection, scale: ColorScale, max_side: int = OVERLAY_SIDE
+) -> np.ndarray:
+    """The photograph with its heatmap and the outlines of its defects, RGB uint8, at most `max_side` px.
+
+    Regions too small to be seen at that size get a ring around them.
+    """
+    small = shrink(image, max_side)
+    heat = cv2.resize(inspection.heatmap, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    drawn = np.ascontiguousarray(blend(small, heat_layer(scale.levels(heat))))
+    factor = np.array(small.shape[1::-1]) / np.array(image.shape[1::-1])
+    width = max(1, round(max(small.shape) / 500))
+    polygons = [
+        np.int32(np.reshape(flat, (-1, 2)) * factor).reshape(-1, 1, 2) for flat in outlines(inspection.mask)
+    ]
+    for color, thick in (((0, 0, 0), width + 2), (OUTLINE_RGB, width)):
+        cv2.polylines(drawn, polygons, True, color, thick, cv2.LINE_AA)
+    _draw_rings(drawn, inspection, factor, width)
+    return drawn
+
+
+def _draw_rings(drawn: np.ndarray, inspection: Inspection, factor: np.ndarray, width: int) -> None:
+    for region in inspection.regions[:_MAX_OUTLINES]:
+        x0, y0, x1, y1 = region.box_xyxy
+        if max((x1 - x0) * factor[0], (y1 - y0) * factor[1]) < _SMALL_REGION:
+            center = [round((x0 + x1) / 2 * factor[0]), round((y0 + y1) / 2 * factor[1])]
+            cv2.circle(drawn, center, _SMALL_REGION, (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.circle(drawn, center, _SMALL_REGION, OUTLINE_RGB, width, cv2.LINE_AA)

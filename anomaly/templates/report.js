@@ -1,0 +1,276 @@
+"use strict";
+// Per image: f file, n output name, v verdict, s score, t threshold, w h size, m milliseconds, c count of regions,
+// r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error.
+const all = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const scored = all.filter((e) => e.s !== null);
+const lowest = scored.reduce((a, e) => Math.min(a, e.s), Infinity);
+const highest = scored.reduce((a, e) => Math.max(a, e.s), -Infinity);
+const threshold = (scored.find((e) => e.t !== null) || { t: null }).t;
+const from = Math.min(lowest, threshold ?? lowest), to = Math.max(highest, threshold ?? highest);
+const span = to - from || 1;
+const place = (score) => (score - from) / span;
+const show = (x) => x === null || x === undefined ? "–" : (x !== 0 && Math.abs(x) < 0.001 ? x.toExponential(2) : String(+x.toPrecision(4)));
+const words = { defect: "Defect", ok: "OK", unjudged: "Unjudged", unreadable: "Unreadable" };
+const PAGE = 60;
+let wanted = "all", listed = [], shown = 0, open = -1;
+
+// Everything from outside goes into the page as text, never as markup.
+function make(tag, className, ...children) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.append(...children);
+  return node;
+}
+function draw(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function picture(entry) {
+  const pic = make("div", "pic");
+  if (entry.w > entry.h) pic.style.width = "100%"; else pic.style.height = "100%";
+  pic.style.aspectRatio = `${entry.w} / ${entry.h}`;
+  const photo = make("img"), heat = make("img", "heat");
+  photo.src = "data:image/jpeg;base64," + entry.p;
+  heat.src = "data:image/webp;base64," + entry.q;
+  photo.alt = entry.f; heat.alt = "";
+  photo.decoding = heat.decoding = "async";
+  const svg = draw("svg", { viewBox: `0 0 ${entry.w} ${entry.h}`, preserveAspectRatio: "none" });
+  const d = entry.o.map((p) => "M" + p.map((v, i) => v + 0.5 + (i % 2 ? " " : ",")).join("") + "Z").join("");
+  if (d) svg.append(draw("path", { d, class: "shade" }), draw("path", { d }));
+  pic.append(photo, heat, svg);
+  return pic;
+}
+
+function gauge(entry) {
+  const bar = make("div", "gauge " + entry.v), fill = make("i");
+  fill.style.width = Math.max(1.5, 100 * place(entry.s)) + "%";
+  bar.append(fill);
+  if (entry.t !== null) {
+    const mark = make("b");
+    mark.style.left = `calc(${100 * place(entry.t)}% - 1px)`;
+    bar.append(mark);
+  }
+  return bar;
+}
+
+function fileName(entry) {
+  const cut = Math.max(entry.f.lastIndexOf("/"), entry.f.lastIndexOf("\\")) + 1;
+  return make("div", "name", make("span", "", entry.f.slice(0, cut)), entry.f.slice(cut));
+}
+
+function card(entry, index) {
+  const node = make("button", "card");
+  node.dataset.index = index;
+  const frame = make("div", "frame");
+  if (entry.p) frame.append(picture(entry));
+  else frame.append(make("div", "broken", entry.e || "no picture kept"));
+  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), show(entry.s));
+  if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
+  const said = make("div", "said", line);
+  if (entry.s !== null) said.append(gauge(entry));
+  said.append(fileName(entry));
+  node.append(frame, said);
+  return node;
+}
+
+function fill(upTo) {
+  const piece = document.createDocumentFragment();
+  for (; shown < Math.min(upTo, listed.length); shown++) piece.append(card(listed[shown], shown));
+  byId("grid").append(piece);
+}
+
+const area = (e) => e.r ? e.r.reduce((a, r) => Math.max(a, r[0]), 0) : -1;
+const orders = {
+  worst: () => 0,
+  best: (a, b) => (a.s === null) - (b.s === null) || a.s - b.s,
+  area: (a, b) => area(b) - area(a),
+  name: (a, b) => a.f.localeCompare(b.f, undefined, { numeric: true }),
+};
+
+function list() {
+  const text = byId("search").value.trim().toLowerCase();
+  listed = all.filter((e) => (wanted === "all" || e.v === wanted) && e.f.toLowerCase().includes(text));
+  listed.sort(orders[byId("sort").value]);
+  byId("grid").replaceChildren();
+  byId("none").hidden = listed.length > 0;
+  shown = 0;
+  fill(PAGE);
+}
+
+function histogram() {
+  if (scored.length < 2) return;
+  document.querySelector(".scores").hidden = false;
+  const bins = Math.min(60, Math.max(12, Math.round(Math.sqrt(scored.length) * 3)));
+  const kinds = ["ok", "unjudged", "defect"];
+  const table = Array.from({ length: bins }, () => ({ ok: 0, unjudged: 0, defect: 0 }));
+  for (const e of scored) table[Math.min(bins - 1, Math.floor(place(e.s) * bins))][e.v]++;
+  const most = Math.max(...table.map((b) => b.ok + b.unjudged + b.defect));
+  const W = 600, H = 88;
+  const svg = draw("svg", { viewBox: `0 0 ${W} 108`, preserveAspectRatio: "none", role: "img", "aria-label": "Histogram of the image scores" });
+  table.forEach((bin, i) => {
+    let y = H;
+    for (const kind of kinds) {
+      const height = bin[kind] / most * (H - 6);
+      if (!height) continue;
+      y -= height;
+      svg.append(draw("rect", { x: i * W / bins + 0.5, y, width: W / bins - 1, height, class: kind }));
+    }
+  });
+  svg.append(draw("line", { x1: 0, x2: W, y1: H, y2: H, class: "axis" }));
+  const mark = threshold === null ? null : place(threshold) * W;
+  if (mark !== null) svg.append(draw("line", { x1: mark, x2: mark, y1: 0, y2: H + 4, class: "mark" }));
+  const trial = svg.appendChild(draw("line", { y1: 0, y2: H + 4, class: "try" }));
+  byId("histogram").append(svg);
+  const line = byId("line");
+  line.value = threshold === null ? 1000 : Math.round(place(threshold) * 1000);
+  const say = (moved) => {
+    const value = moved || threshold === null ? from + span * line.value / 1000 : threshold;
+    trial.setAttribute("x1", place(value) * W);
+    trial.setAttribute("x2", place(value) * W);
+    const hits = scored.filter((e) => e.s >= value).length;
+    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above `, make("code", "", `--threshold ${show(value)}`));
+  };
+  line.addEventListener("input", () => say(true));
+  say(false);
+}
+
+function row(table, ...cells) {
+  const tr = make("tr");
+  cells.forEach((cell, i) => tr.append(make(i ? "td" : "th", "", cell)));
+  table.append(tr);
+  return tr;
+}
+
+function facts(entry) {
+  const box = byId("facts");
+  box.replaceChildren(make("p", "line1", make("span", "tag " + entry.v, words[entry.v]), make("span", "big", show(entry.s))));
+  if (entry.s !== null) box.append(gauge(entry));
+  box.append(fileName(entry));
+  if (entry.e) return box.append(make("p", "broken", entry.e));
+  const table = make("table");
+  row(table, "threshold", show(entry.t));
+  row(table, "size", `${entry.w} × ${entry.h} px`);
+  row(table, "time", `${show(entry.m)} ms`);
+  box.append(table);
+  if (entry.c) box.append(regions(entry));
+  const base = entry.n.split("/").map(encodeURIComponent).join("/");
+  const links = make("p", "hint", "Beside this report: ");
+  for (const [word, path] of [["overlay", `overlays/${base}.jpg`], ["mask", `masks/${base}.png`], ["heatmap", `heatmaps/${base}.tiff`]]) {
+    const link = make("a", "", word);
+    link.href = path; link.target = "_blank";
+    links.append(link);
+  }
+  box.append(links);
+}
+
+function regions(entry) {
+  const table = make("table", "regions"), head = make("tr");
+  for (const word of ["#", "peak", "area px", "centre x, y"]) head.append(make("th", "", word));
+  table.append(head);
+  entry.r.forEach(([size, x0, y0, x1, y1, cx, cy, peak], i) => {
+    const tr = row(table, String(i + 1), show(peak), size.toLocaleString("en"), `${cx}, ${cy}`);
+    tr.addEventListener("mouseenter", () => {
+      const svg = document.querySelector(".stage svg"), pad = Math.max(entry.w, entry.h) / 100;
+      svg?.append(draw("rect", { x: x0 - pad, y: y0 - pad, width: x1 - x0 + 2 * pad, height: y1 - y0 + 2 * pad }));
+    });
+    tr.addEventListener("mouseleave", () => document.querySelectorAll(".stage rect").forEach((r) => r.remove()));
+  });
+  if (entry.c > entry.r.length) row(table, "", `and ${entry.c - entry.r.length} more`);
+  return table;
+}
+
+function detail(index) {
+  open = Math.max(0, Math.min(listed.length - 1, index));
+  const entry = listed[open], stage = document.querySelector(".stage");
+  stage.classList.remove("near");
+  stage.replaceChildren();
+  if (entry.p) {
+    const pic = picture(entry);
+    pic.style.width = `min(100cqw, 100cqh * ${entry.w / entry.h})`;
+    pic.style.height = "auto";
+    stage.append(pic);
+    // Where the report lies in its result folder there is a sharper photograph beside it.
+    const sharper = new Image();
+    sharper.onload = () => { pic.firstChild.src = sharper.src; };
+    sharper.src = "previews/photo/" + entry.n.split("/").map(encodeURIComponent).join("/") + ".jpg";
+  }
+  facts(entry);
+  byId("place").textContent = `${open + 1} of ${listed.length}`;
+  if (!byId("detail").open) byId("detail").showModal();
+}
+
+function zoom(event) {
+  const stage = document.querySelector(".stage"), pic = stage.querySelector(".pic");
+  if (!pic) return;
+  if (event.type === "click") stage.classList.toggle("near");
+  const box = stage.getBoundingClientRect();
+  const at = (v, start, size) => 100 * (v - start) / size;
+  pic.style.transformOrigin = `${at(event.clientX, box.left, box.width)}% ${at(event.clientY, box.top, box.height)}%`;
+  pic.style.transform = stage.classList.contains("near") ? "scale(3)" : "";
+}
+
+function setHeat(value) {
+  byId("heat").value = value;
+  document.documentElement.style.setProperty("--heat", value / 100);
+}
+function setLines(on) {
+  byId("lines").checked = on;
+  document.body.classList.toggle("plain", !on);
+}
+function choose(verdict) {
+  wanted = verdict;
+  document.querySelectorAll(".chips button").forEach((b) => b.setAttribute("aria-pressed", b.dataset.show === verdict));
+  list();
+}
+
+function moveFocus(key) {
+  const cards = [...document.querySelectorAll(".card[data-index]")];
+  const at = cards.indexOf(document.activeElement);
+  const across = getComputedStyle(byId("grid")).gridTemplateColumns.split(" ").length;
+  const next = at < 0 ? 0 : at + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across }[key];
+  cards[next]?.focus();
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-show], [data-go], .card[data-index]");
+  if (!target) return;
+  if (target.dataset.show) { event.preventDefault(); choose(target.dataset.show); }
+  else if (target.dataset.go === "close") byId("detail").close();
+  else if (target.dataset.go) detail(open + Number(target.dataset.go));
+  else detail(Number(target.dataset.index));
+});
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.matches("input[type=search], select, input[type=range]");
+  if (typing) { if (event.key === "Escape") event.target.blur(); return; }
+  const inDetail = byId("detail").open;
+  if (event.key === "/" && !inDetail) { event.preventDefault(); byId("search").focus(); }
+  else if (event.key === "h") setHeat(Number(byId("heat").value) ? 0 : 80);
+  else if (event.key === "o") setLines(!byId("lines").checked);
+  else if (inDetail && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+    event.preventDefault();
+    detail(open + (event.key === "ArrowRight" ? 1 : -1));
+  } else if (!inDetail && event.key.startsWith("Arrow") && (listed.length && document.activeElement?.matches(".card") || event.key !== "ArrowDown" && event.key !== "ArrowUp")) {
+    event.preventDefault();
+    moveFocus(event.key);
+  }
+});
+byId("detail").addEventListener("close", () => {
+  fill(open + 1);
+  document.querySelector(`.card[data-index="${open}"]`)?.focus();
+});
+document.querySelector(".stage").addEventListener("click", zoom);
+document.querySelector(".stage").addEventListener("mousemove", (e) => { if (e.currentTarget.classList.contains("near")) zoom(e); });
+byId("search").addEventListener("input", list);
+byId("sort").addEventListener("change", list);
+byId("heat").addEventListener("input", (e) => setHeat(e.target.value));
+byId("lines").addEventListener("change", (e) => setLines(e.target.checked));
+addEventListener("beforeprint", () => fill(240));
+new IntersectionObserver((seen) => { if (seen[0].isIntersecting) fill(shown + PAGE); }, { rootMargin: "1200px" }).observe(byId("more"));
+histogram();
+list();
+if (location.hash.startsWith("#image=")) detail(Number(location.hash.slice(7)) - 1);
