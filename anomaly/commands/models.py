@@ -1,0 +1,198 @@
+"""`steer-anomaly models`: which models are known, fetching one, looking into one, changing its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anomaly.errors import SteerAnomalyError
+
+if TYPE_CHECKING:
+    from steervit.checkpoint import Checkpoint
+    from steervit.model_list import ModelCard
+
+
+@click.group("models")
+def models() -> None:
+    """Models: list the known ones, fetch, inspect or convert one.
+
+    \b
+    Example:
+      steer-anomaly models list
+    """
+
+
+@models.command("list")
+def list_command() -> None:
+    """Every model known by name; those marked + may be used commercially.
+
+    \b
+    Example:
+      steer-anomaly models list
+    """
+    from steervit import hub
+
+    for card in hub.list_models():
+        mark = "+" if card.commercial else " "
+        click.echo(f"{card.name:24} {mark} {card.licence:14} {_where(card):13} {card.about}")
+    click.echo(
+        "\n+ may be used commercially. Fetch one with `steer-anomaly models pull NAME`; its image trunk and the text "
+        "encoder\n(1.4 GB, shared by all of them) come along."
+    )
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option("--revision", help="Commit, tag or branch of the hub repository, instead of the pinned one.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Instead of the Hugging Face cache.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def pull_command(name: str, revision: str | None, cache_dir: Path | None, quiet: bool) -> None:
+    """Fetch a model with its trunk and text encoder, resume what was interrupted, check every hash.
+
+    \b
+    Example:
+      steer-anomaly models pull dinov2-commercial-base
+    """
+    from steervit import hub
+
+    with _told():
+        card = hub.find(name)
+        if card.embedded:
+            click.echo(f"{card.name} comes with steer-anomaly: nothing to fetch")
+            return
+        if card.notice:
+            click.echo(card.notice, err=True)
+        paths = hub.pull(name, cache_dir, progress=not quiet, revision=revision)
+    click.echo(f"checkpoint    {paths.checkpoint}\ntrunk         {paths.trunk}\ntext encoder  {paths.text}")
+
+
+@models.command("info")
+@click.argument("name_or_path")
+def info_command(name_or_path: str) -> None:
+    """What is known of a model, or what a checkpoint file or folder holds. Runs nothing from the file.
+
+    \b
+    Example:
+      steer-anomaly models info nano
+    """
+    from steervit import hub
+
+    with _told():
+        if Path(name_or_path).expanduser().exists():
+            _show_file(Path(name_or_path).expanduser())
+            return
+        card = hub.find(name_or_path)
+        _show_card(card)
+        if (path := _checkpoint_here(card)) is not None:
+            _show_file(path)
+
+
+@models.command("convert")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+def convert_command(source: str, target: Path, force: bool) -> None:
+    """Convert a checkpoint: IN is a file, a folder or a fetched model's name.
+
+    OUT ending in .pth gets the published format; anything else is a folder (or a NAME.safetensors) in ours:
+    safetensors beside a readable config. The weights stay the same, bit for bit.
+
+    \b
+    Example:
+      steer-anomaly models convert steervit_dinov2_base.pth my-model
+    """
+    from steervit.checkpoint import read_checkpoint, write_pth, write_safetensors
+
+    with _told():
+        _refuse_overwriting(target, force)
+        checkpoint = read_checkpoint(_path_of(source))
+        write = write_pth if target.suffix == ".pth" else write_safetensors
+        written = write(target, checkpoint)
+    click.echo(f"{written}: {len(checkpoint.state)} tensors, {checkpoint.parameters:,} parameters")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the model side raises about files, names and the network into errors the user is shown."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise SteerAnomalyError(str(error)) from error
+
+
+def _path_of(name_or_path: str) -> Path:
+    from steervit import hub
+
+    path = Path(name_or_path).expanduser()
+    return path if path.exists() else hub.locate(name_or_path).checkpoint
+
+
+def _checkpoint_here(card: ModelCard) -> Path | None:
+    from steervit import hub
+
+    try:
+        path = hub.locate(card.name).checkpoint
+    except FileNotFoundError:
+        return None
+    return path if path.exists() else None
+
+
+def _where(card: ModelCard) -> str:
+    if card.embedded:
+        return "built in"
+    if _checkpoint_here(card) is not None:
+        return "fetched"
+    size = card.checkpoint.bytes if card.checkpoint else None
+    return f"{size / 1e6:.0f} MB" if size else "size unknown"
+
+
+def _refuse_overwriting(target: Path, force: bool) -> None:
+    taken = target / "model.safetensors" if target.is_dir() else target
+    if taken.exists() and not force:
+        raise SteerAnomalyError(f"{taken} exists already: choose another OUT, or replace it with --force")
+
+
+def _show_card(card: ModelCard) -> None:
+    from steervit.model_list import NANO
+
+    click.echo(f"{card.name}: {card.about}")
+    click.echo(f"licence       {card.licence}{'' if card.commercial else ' (no commercial use)'}")
+    if card.checkpoint is not None:
+        file = card.checkpoint
+        click.echo(f"hub           {file.repo}, {file.file}\nrevision      {file.revision}")
+        click.echo(
+            f"bytes         {file.bytes or 'not published'}\nsha256        {file.sha256 or 'not published'}"
+        )
+        click.echo(f"trunk         {card.trunk or 'named in the checkpoint'}\ntext encoder  {card.text}")
+        if _checkpoint_here(card) is None:
+            click.echo(f"not on this machine: steer-anomaly models pull {card.name}")
+    elif (text := NANO / "MODEL_CARD.md").is_file():
+        click.echo("\n" + text.read_text(encoding="utf-8").strip() + "\n")
+
+
+def _show_file(path: Path) -> None:
+    import yaml
+
+    from steervit.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    ours = path.is_dir() or path.suffix == ".safetensors"
+    click.echo(f"file          {path}")
+    click.echo(f"format        {'safetensors with config' if ours else 'published .pth'}")
+    click.echo(
+        f"parameters    {checkpoint.parameters:,} ({_dtypes(checkpoint)}), trunk and text encoder not counted"
+    )
+    gates = ", ".join(f"{layer}: {value:+.4f}" for layer, value in checkpoint.gates.items())
+    click.echo(f"gates         {gates or 'none'} (block: raw value, before tanh)")
+    click.echo("config")
+    text = yaml.safe_dump(checkpoint.config, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    click.echo("".join(f"  {line}\n" for line in text.splitlines()), nl=False)
+
+
+def _dtypes(checkpoint: Checkpoint) -> str:
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values()}
+    return ", ".join(sorted(kinds))
