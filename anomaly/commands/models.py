@@ -40,8 +40,8 @@ def list_command() -> None:
         mark = "+" if card.commercial else " "
         click.echo(f"{card.name:24} {mark} {card.licence:14} {_where(card):13} {card.about}")
     click.echo(
-        "\n+ may be used commercially. Fetch one with `steer-anomaly models pull NAME`; its image trunk and the text "
-        "encoder\n(1.4 GB, shared by all of them) come along."
+        "\n+ may be used commercially. Fetch one with `steer-anomaly models pull NAME`; its image trunk\n"
+        "and the text encoder (1.4 GB, the same for all of them) come along."
     )
 
 

@@ -1,0 +1,65 @@
+"""`steer-anomaly prompts`: which prompt sets there are, and what exactly one says to the model."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("prompts")
+def prompts() -> None:
+    """Prompt sets: list them, show one.
+
+    \b
+    Example:
+      steer-anomaly prompts list
+    """
+
+
+@prompts.command("list")
+def list_command() -> None:
+    """Every prompt set that ships with the tool.
+
+    \b
+    Example:
+      steer-anomaly prompts list
+    """
+    from anomaly import prompts as sets
+
+    for name in sets.names():
+        found = sets.load(name)
+        count = f"{len(found.prompts)} - {len(found.contrast)}" if found.contrast else f"{len(found.prompts)}"
+        click.echo(f"{name:24} {count:7} {found.description}")
+    click.echo(
+        "\n10 - 1: ten prompts averaged, one subtracted. A set of one's own: YAML, or text with a prompt per line."
+    )
+
+
+@prompts.command("show")
+@click.argument("name")
+@click.option(
+    "--object", "object_", default=None, help="The part's name, to see the texts as the model gets them."
+)
+def show_command(name: str, object_: str | None) -> None:
+    """One set, by its name or as a file, word for word.
+
+    \b
+    Example:
+      steer-anomaly prompts show default --object metal_nut
+    """
+    from anomaly import prompts as sets
+
+    found = sets.load(name)
+    click.echo(f"# {found.name}: {found.description}")
+    if found.source:
+        click.echo(f"# source: {found.source}")
+    for text in found.prompts if object_ is None else found.fill(object_):
+        click.echo(text)
+    for text in found.contrast if object_ is None else found.fill_contrast(object_):
+        click.echo(f"- {text}")
+    if found.contrast:
+        click.echo("# - : the mean map of these is subtracted")
+    if found.without_object:
+        click.echo(
+            f"# note: {len(found.without_object)} of these do not mention {{object}}, the part's name",
+            err=True,
+        )
