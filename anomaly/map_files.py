@@ -1,0 +1,99 @@
+"""Anomaly maps as files: float32 TIFF out, TIFF, NPY or PNG in. Knows no model and no metric."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from anomaly.errors import SteerAnomalyError
+
+SUFFIXES = (".tiff", ".tif", ".npy", ".png")
+
+
+def map_path(folder: Path, category: str, key: str) -> Path:
+    """`<folder>/<category>/test/<defect>/<stem>.tiff`, where MVTec's evaluation code looks for a map."""
+    return folder / category / f"{key}.tiff"
+
+
+def write_map(path: Path, score_map: np.ndarray, dtype: type = np.float32) -> None:
+    """Writes an H x W map as an uncompressed TIFF, whole or not at all.
+
+    Raises `SteerAnomalyError` when the disk is full or the folder not writable.
+    """
+    import tifffile
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(partial, np.ascontiguousarray(score_map, dtype=dtype))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SteerAnomalyError(
+            f"{path}: cannot write the map ({error.strerror or error}). Free some space or give "
+            "another --out; "
+            "what is done stays, run the same command again to go on"
+        ) from error
+
+
+def read_map(path: Path) -> np.ndarray:
+    """A map as H x W float32. PNG values are taken as they are (8 or 16 bit).
+
+    Raises `SteerAnomalyError` naming the file when it is damaged, has several channels, or holds NaN.
+    """
+    try:
+        score_map = _decode(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise SteerAnomalyError(f"{path}: cannot read the map ({error}); write it again") from error
+    score_map = _single_channel(np.asarray(score_map), path)
+    if np.isnan(score_map).any():
+        raise SteerAnomalyError(
+            f"{path}: the map holds NaN in {int(np.isnan(score_map).sum())} of {score_map.size} "
+            "pixels. Look for a "
+            "division by zero where it is made, and write it again"
+        )
+    return np.ascontiguousarray(score_map, dtype=np.float32)
+
+
+def find_map(folder: Path, category: str, key: str) -> Path:
+    """The map of one image: below `folder/category` or `folder` itself, with any known ending.
+
+    Raises `SteerAnomalyError` naming what was looked for.
+    """
+    for base in (folder / category, folder):
+        for suffix in SUFFIXES:
+            if (candidate := base / f"{key}{suffix}").is_file():
+                return candidate
+    raise SteerAnomalyError(
+        f"{folder / category / key}.tiff: no map (nor .tif, .npy, .png, nor without the category). "
+        "Every test image "
+        "needs its map, named as MVTec's evaluation code expects: <category>/test/<defect>/<image>.tiff"
+    )
+
+
+def _decode(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    if path.suffix == ".png":
+        import cv2
+
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise ValueError("damaged PNG")
+        return pixels
+    import tifffile
+
+    return tifffile.imread(path)
+
+
+def _single_channel(score_map: np.ndarray, path: Path) -> np.ndarray:
+    squeezed = score_map.squeeze() if score_map.ndim == 3 and 1 in score_map.shape else score_map
+    if squeezed.ndim != 2 or squeezed.dtype.kind not in "fiub":
+        raise SteerAnomalyError(
+            f"{path}: expected one real number per pixel (H x W), found {score_map.dtype} of shape "
+            f"{score_map.shape}. "
+            "A coloured picture of a map cannot be scored: write the values themselves"
+        )
+    return squeezed
