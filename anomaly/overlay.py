@@ -23,7 +23,7 @@ _MAX_OUTLINES = 200
 class ColorScale:
     """Which heatmap values get which colour, the same for all images of a run, so that colours compare.
 
-    `low` and below is drawn clear, `threshold` in the middle of the scale, `high` and above darkest red.
+    `low` and below is drawn clear, `threshold` in the middle of the scale, `high` and above red.
     """
 
     low: float
@@ -60,8 +60,13 @@ class ColorScale:
 
 
 def heat_layer(levels: np.ndarray) -> np.ndarray:
-    """Levels as a coloured, partly transparent layer, RGBA uint8 H x W x 4, to lay over the photograph."""
-    bgr = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)
+    """Levels as a coloured, partly transparent layer, RGBA uint8 H x W x 4, to lay over the photograph.
+
+    Clear to blue and green below the threshold, yellow at it, bright red at the top.
+    """
+    # Turbo between these places: its dark ends would make the worst defect on a dark part look harmless.
+    places = np.interp(np.arange(256), [0, THRESHOLD_LEVEL, 255], [35, 160, 222]).astype(np.uint8)
+    bgr = cv2.applyColorMap(cv2.LUT(levels, places), cv2.COLORMAP_TURBO)
     alpha = np.interp(np.arange(256), [0, 40, THRESHOLD_LEVEL, 255], [0, 0, 135, 190]).astype(np.uint8)
     return np.dstack([bgr[..., ::-1], cv2.LUT(levels, alpha)])
 
@@ -86,12 +91,12 @@ def shrink(array: np.ndarray, max_side: int) -> np.ndarray:
 def outlines(mask: np.ndarray) -> list[list[int]]:
     """The outlines of the regions of `mask` as flat [x, y, x, y, ...] polygons in its pixels, longest first.
 
-    Simplified to a thousandth of the longer side (at least 1 px), holes included, at most 200 of them.
+    Simplified to 1/1500 of the longer side (at least 0.75 px), holes included, at most 200 of them.
     """
     if not mask.any():
         return []
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    tolerance = max(1.0, max(mask.shape) / 1000)
+    tolerance = max(0.75, max(mask.shape) / 1500)
     polygons = [cv2.approxPolyDP(points, tolerance, True).astype(int).ravel().tolist() for points in found]
     order = sorted(range(len(found)), key=lambda i: -cv2.arcLength(found[i], True))
     return [polygons[i] for i in order[:_MAX_OUTLINES]]
@@ -106,7 +111,7 @@ def draw_overlay(
     """
     small = shrink(image, max_side)
     heat = cv2.resize(inspection.heatmap, small.shape[1::-1], interpolation=cv2.INTER_AREA)
-    drawn = np.ascontiguousarray(blend(small, heat_layer(scale.levels(heat))))
+    drawn = np.ascontiguousarray(blend(_pale(small), heat_layer(scale.levels(heat))))
     factor = np.array(small.shape[1::-1]) / np.array(image.shape[1::-1])
     width = max(1, round(max(small.shape) / 500))
     polygons = [
@@ -116,6 +121,12 @@ def draw_overlay(
         cv2.polylines(drawn, polygons, True, color, thick, cv2.LINE_AA)
     _draw_rings(drawn, inspection, factor, width)
     return drawn
+
+
+def _pale(image: np.ndarray) -> np.ndarray:
+    """The photograph with little colour left, so that colour means heat."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, 0.35, grey, 0.65, 0)
 
 
 def _draw_rings(drawn: np.ndarray, inspection: Inspection, factor: np.ndarray, width: int) -> None:

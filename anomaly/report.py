@@ -24,6 +24,7 @@ from anomaly.result_journal import Record, read_lines, write_atomically
 SIZES = ((60, 720, 192, 85), (300, 480, 160, 82), (1_200, 300, 112, 78), (None, 220, 80, 72))
 # When this much base64 is spent the images that follow, the least suspicious, are listed without a picture.
 PICTURE_BUDGET = 36_000_000
+_OPTIONAL = ("object", "note", "card", "command", "settings", "versions", "model", "ended", "seconds")
 _MAX_REGIONS, _MAX_POINTS = 40, 1_200
 
 
@@ -37,7 +38,7 @@ def write_report(out: Path, run: dict[str, Any], records: list[Record]) -> Path:
         _environment()
         .get_template("report.html")
         .render(
-            run=run,
+            run=dict.fromkeys(_OPTIONAL) | run,
             title=f"Inspection: {run.get('object') or 'parts'}",
             counts=Counter(record["verdict"] for record in records),
             models=sorted({record["model"] for record in records if record.get("model")}),

@@ -11,9 +11,12 @@ const from = Math.min(lowest, threshold ?? lowest), to = Math.max(highest, thres
 const span = to - from || 1;
 const place = (score) => (score - from) / span;
 const show = (x) => x === null || x === undefined ? "–" : (x !== 0 && Math.abs(x) < 0.001 ? x.toExponential(2) : String(+x.toPrecision(4)));
+// Scores with as many decimals as tell them apart; `show` for everything else.
+const decimals = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(span))));
+const showScore = (x, more = 0) => x === null ? "–" : x.toFixed(decimals + more);
 const words = { defect: "Defect", ok: "OK", unjudged: "Unjudged", unreadable: "Unreadable" };
 const PAGE = 60;
-let wanted = "all", listed = [], shown = 0, open = -1;
+let wanted = "all", listed = [], shown = 0, open = -1, line = threshold ?? highest;
 
 // Everything from outside goes into the page as text, never as markup.
 function make(tag, className, ...children) {
@@ -31,9 +34,9 @@ function draw(tag, attributes, ...children) {
 
 function picture(entry) {
   const pic = make("div", "pic");
-  if (entry.w > entry.h) pic.style.width = "100%"; else pic.style.height = "100%";
+  if (entry.w / entry.h > shape) pic.style.width = "100%"; else pic.style.height = "100%";
   pic.style.aspectRatio = `${entry.w} / ${entry.h}`;
-  const photo = make("img"), heat = make("img", "heat");
+  const photo = make("img", "photo"), heat = make("img", "heat");
   photo.src = "data:image/jpeg;base64," + entry.p;
   heat.src = "data:image/webp;base64," + entry.q;
   photo.alt = entry.f; heat.alt = "";
@@ -57,9 +60,18 @@ function gauge(entry) {
   return bar;
 }
 
-function fileName(entry) {
-  const cut = Math.max(entry.f.lastIndexOf("/"), entry.f.lastIndexOf("\\")) + 1;
-  return make("div", "name", make("span", "", entry.f.slice(0, cut)), entry.f.slice(cut));
+// The folders that all images share are left out on the cards.
+const folder = (name) => name.slice(0, Math.max(name.lastIndexOf("/"), name.lastIndexOf("\\")) + 1);
+const shared = all.map((e) => folder(e.f)).reduce((a, b) => {
+  while (!b.startsWith(a)) a = folder(a.slice(0, -1));
+  return a;
+}, all.length ? folder(all[0].f) : "");
+
+function fileName(entry, whole) {
+  const path = folder(entry.f), name = make("div", "name"), dim = make("span");
+  for (const part of (whole ? path : path.slice(shared.length)).split(/(?<=[/\\])/)) dim.append(part, make("wbr"));
+  name.append(dim, entry.f.slice(path.length));
+  return name;
 }
 
 function card(entry, index) {
@@ -68,11 +80,11 @@ function card(entry, index) {
   const frame = make("div", "frame");
   if (entry.p) frame.append(picture(entry));
   else frame.append(make("div", "broken", entry.e || "no picture kept"));
-  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), show(entry.s));
+  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), entry.s === null ? "" : showScore(entry.s));
   if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
   const said = make("div", "said", line);
   if (entry.s !== null) said.append(gauge(entry));
-  said.append(fileName(entry));
+  said.append(fileName(entry, false));
   node.append(frame, said);
   return node;
 }
@@ -93,7 +105,8 @@ const orders = {
 
 function list() {
   const text = byId("search").value.trim().toLowerCase();
-  listed = all.filter((e) => (wanted === "all" || e.v === wanted) && e.f.toLowerCase().includes(text));
+  const fits = { all: () => true, line: (e) => e.s !== null && e.s >= line }[wanted] || ((e) => e.v === wanted);
+  listed = all.filter((e) => fits(e) && e.f.toLowerCase().includes(text));
   listed.sort(orders[byId("sort").value]);
   byId("grid").replaceChildren();
   byId("none").hidden = listed.length > 0;
@@ -110,7 +123,7 @@ function histogram() {
   for (const e of scored) table[Math.min(bins - 1, Math.floor(place(e.s) * bins))][e.v]++;
   const most = Math.max(...table.map((b) => b.ok + b.unjudged + b.defect));
   const W = 600, H = 88;
-  const svg = draw("svg", { viewBox: `0 0 ${W} 108`, preserveAspectRatio: "none", role: "img", "aria-label": "Histogram of the image scores" });
+  const svg = draw("svg", { viewBox: `0 0 ${W} 92`, preserveAspectRatio: "none", role: "img", "aria-label": "Histogram of the image scores" });
   table.forEach((bin, i) => {
     let y = H;
     for (const kind of kinds) {
@@ -125,17 +138,24 @@ function histogram() {
   if (mark !== null) svg.append(draw("line", { x1: mark, x2: mark, y1: 0, y2: H + 4, class: "mark" }));
   const trial = svg.appendChild(draw("line", { y1: 0, y2: H + 4, class: "try" }));
   byId("histogram").append(svg);
-  const line = byId("line");
-  line.value = threshold === null ? 1000 : Math.round(place(threshold) * 1000);
-  const say = (moved) => {
-    const value = moved || threshold === null ? from + span * line.value / 1000 : threshold;
-    trial.setAttribute("x1", place(value) * W);
-    trial.setAttribute("x2", place(value) * W);
-    const hits = scored.filter((e) => e.s >= value).length;
-    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above `, make("code", "", `--threshold ${show(value)}`));
+  byId("lowest").textContent = showScore(from);
+  byId("highest").textContent = showScore(to);
+  const slider = byId("line"), chip = document.querySelector("[data-show=line]");
+  slider.value = Math.round(place(line) * 1000);
+  const say = () => {
+    trial.setAttribute("x1", place(line) * W);
+    trial.setAttribute("x2", place(line) * W);
+    const hits = scored.filter((e) => e.s >= line).length;
+    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above `, make("code", "", `--threshold ${line === threshold ? show(line) : showScore(line, 1)}`));
+    chip.querySelector("b").textContent = hits;
   };
-  line.addEventListener("input", () => say(true));
-  say(false);
+  slider.addEventListener("input", () => {
+    line = Number(showScore(from + span * slider.value / 1000, 1));  // as it is printed, so that the flag gives the same
+    chip.hidden = false;
+    say();
+    if (wanted === "line") list();
+  });
+  say();
 }
 
 function row(table, ...cells) {
@@ -147,12 +167,12 @@ function row(table, ...cells) {
 
 function facts(entry) {
   const box = byId("facts");
-  box.replaceChildren(make("p", "line1", make("span", "tag " + entry.v, words[entry.v]), make("span", "big", show(entry.s))));
+  box.replaceChildren(make("p", "line1", make("span", "tag " + entry.v, words[entry.v]), make("span", "big", entry.s === null ? "" : showScore(entry.s))));
   if (entry.s !== null) box.append(gauge(entry));
-  box.append(fileName(entry));
+  box.append(fileName(entry, true));
   if (entry.e) return box.append(make("p", "broken", entry.e));
   const table = make("table");
-  row(table, "threshold", show(entry.t));
+  row(table, "threshold", showScore(entry.t));
   row(table, "size", `${entry.w} × ${entry.h} px`);
   row(table, "time", `${show(entry.m)} ms`);
   box.append(table);
@@ -172,7 +192,7 @@ function regions(entry) {
   for (const word of ["#", "peak", "area px", "centre x, y"]) head.append(make("th", "", word));
   table.append(head);
   entry.r.forEach(([size, x0, y0, x1, y1, cx, cy, peak], i) => {
-    const tr = row(table, String(i + 1), show(peak), size.toLocaleString("en"), `${cx}, ${cy}`);
+    const tr = row(table, String(i + 1), showScore(peak), size.toLocaleString("en"), `${cx}, ${cy}`);
     tr.addEventListener("mouseenter", () => {
       const svg = document.querySelector(".stage svg"), pad = Math.max(entry.w, entry.h) / 100;
       svg?.append(draw("rect", { x: x0 - pad, y: y0 - pad, width: x1 - x0 + 2 * pad, height: y1 - y0 + 2 * pad }));
@@ -201,6 +221,7 @@ function detail(index) {
   facts(entry);
   byId("place").textContent = `${open + 1} of ${listed.length}`;
   if (!byId("detail").open) byId("detail").showModal();
+  byId("detail").focus();
 }
 
 function zoom(event) {
@@ -214,11 +235,11 @@ function zoom(event) {
 }
 
 function setHeat(value) {
-  byId("heat").value = value;
+  document.querySelectorAll(".heat-range").forEach((input) => { input.value = value; });
   document.documentElement.style.setProperty("--heat", value / 100);
 }
 function setLines(on) {
-  byId("lines").checked = on;
+  document.querySelectorAll(".lines-box").forEach((input) => { input.checked = on; });
   document.body.classList.toggle("plain", !on);
 }
 function choose(verdict) {
@@ -245,12 +266,12 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.matches("input[type=search], select, input[type=range]");
-  if (typing) { if (event.key === "Escape") event.target.blur(); return; }
   const inDetail = byId("detail").open;
+  const typing = event.target.matches("input[type=search], select, input[type=range]");
+  if (typing) { if (event.key === "Escape" && !inDetail) event.target.blur(); return; }
   if (event.key === "/" && !inDetail) { event.preventDefault(); byId("search").focus(); }
-  else if (event.key === "h") setHeat(Number(byId("heat").value) ? 0 : 80);
-  else if (event.key === "o") setLines(!byId("lines").checked);
+  else if (event.key === "h") setHeat(Number(document.querySelector(".heat-range").value) ? 0 : 80);
+  else if (event.key === "o") setLines(!document.querySelector(".lines-box").checked);
   else if (inDetail && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
     event.preventDefault();
     detail(open + (event.key === "ArrowRight" ? 1 : -1));
@@ -267,10 +288,13 @@ document.querySelector(".stage").addEventListener("click", zoom);
 document.querySelector(".stage").addEventListener("mousemove", (e) => { if (e.currentTarget.classList.contains("near")) zoom(e); });
 byId("search").addEventListener("input", list);
 byId("sort").addEventListener("change", list);
-byId("heat").addEventListener("input", (e) => setHeat(e.target.value));
-byId("lines").addEventListener("change", (e) => setLines(e.target.checked));
+document.querySelectorAll(".heat-range").forEach((i) => i.addEventListener("input", () => setHeat(i.value)));
+document.querySelectorAll(".lines-box").forEach((i) => i.addEventListener("change", () => setLines(i.checked)));
 addEventListener("beforeprint", () => fill(240));
 new IntersectionObserver((seen) => { if (seen[0].isIntersecting) fill(shown + PAGE); }, { rootMargin: "1200px" }).observe(byId("more"));
+const shapes = scored.map((e) => e.w / e.h).sort((a, b) => a - b);
+const shape = Math.max(0.7, Math.min(1.8, shapes[shapes.length >> 1] || 1));
+document.documentElement.style.setProperty("--shape", shape);
 histogram();
 list();
 if (location.hash.startsWith("#image=")) detail(Number(location.hash.slice(7)) - 1);
