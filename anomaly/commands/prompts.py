@@ -29,9 +29,7 @@ def list_command() -> None:
         found = sets.load(name)
         count = f"{len(found.prompts)} - {len(found.contrast)}" if found.contrast else f"{len(found.prompts)}"
         click.echo(f"{name:24} {count:7} {found.description}")
-    click.echo(
-        "\n10 - 1: ten prompts averaged, one subtracted. A set of one's own: YAML, or text with a prompt per line."
-    )
+    click.echo("\n10 - 1: ten prompts averaged, one subtracted. Own sets: YAML, or text, a prompt per line.")
 
 
 @prompts.command("show")
