@@ -72,11 +72,9 @@ class Hub:
             return Path(path), announced.etag
         except HubError:
             raise
-        except (
-            errors.RepositoryNotFoundError,
-            errors.RevisionNotFoundError,
-            errors.RemoteEntryNotFoundError,
-        ):
+        except errors.LocalEntryNotFoundError as error:
+            raise UnreachableError(_in_short(error)) from error
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError):
             raise AbsentError(
                 f"the hub has no {file.file} in {file.repo} at revision {file.revision or 'main'}, "
                 "or it is not public: try `--revision main`, or update steer-anomaly"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,7 +120,14 @@ def trunk_file(timm_name: str) -> HubFile:
 
 
 def text_encoder_files(name: str) -> TextEncoderFiles:
-    """The files of the text encoder `name`, a name of the list or a hub repository of RoBERTa's layout."""
+    """The files of the text encoder `name`, a name of the list or a hub repository of RoBERTa's layout.
+
+    Raises `ValueError` when `name` can be neither.
+    """
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise ValueError(
+            f"expected the text encoder's name on the hub, got {name!r}: pass its folder as text_encoder"
+        )
     entries = _content()["text_encoders"]
     by_repo = {entry["repo"]: entry for entry in entries.values()}
     model = entries["roberta-large"]  # another repository has the same files, but sizes and hashes unknown

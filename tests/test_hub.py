@@ -42,7 +42,20 @@ class StandIn(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(body=True)
 
+    def redirect(self, content: bytes):
+        self.send_response(302)
+        self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Location", f"http://localhost:{self.server.server_port}/storage{self.path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def answer(self, body: bool):
+        self.server.tokens.append((self.path.startswith("/storage"), self.headers.get("Authorization")))
+        if self.server.redirects and not self.path.startswith("/storage"):
+            return self.redirect(next(iter(self.server.files.values())))
+        self.path = self.path.removeprefix("/storage")
         content = self.server.files.get(self.path.removeprefix("/").replace("/resolve/", "@", 1))
         self.server.log.append((self.command, self.path, self.headers.get("Range")))
         if content is None:
@@ -74,6 +87,7 @@ class StandIn(BaseHTTPRequestHandler):
 def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
     server.files, server.log, server.cut_at, server.promised = {}, [], {}, {}
+    server.redirects, server.tokens = False, []
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -139,6 +153,18 @@ def test_a_dropped_connection_is_taken_up_again(server, big, tmp_path, monkeypat
     server.cut_at[f"/someone/model/resolve/{COMMIT}/big.pth"] = 700_000
     assert Hub(tmp_path, server.url).fetch(big).read_bytes() == BIG
     assert gets(server) == [("big.pth", None), ("big.pth", "bytes=700000-")]
+
+
+def test_large_files_lie_on_another_host_which_gets_no_token(server, big, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.redirects = True
+    blobs = tmp_path / "models--someone--model" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{big.sha256}.partial").write_bytes(BIG[:5])
+    assert Hub(tmp_path, server.url).fetch(big).read_bytes() == BIG
+    assert gets(server) == [("big.pth", "bytes=5-")]
+    assert {token for elsewhere, token in server.tokens if not elsewhere} == {"Bearer hf_secret"}
+    assert {token for elsewhere, token in server.tokens if elsewhere} == {None}
 
 
 def test_a_wrong_hash_is_refused_and_kept_aside(server, big, tmp_path):
@@ -282,6 +308,12 @@ def test_parts_for_a_checkpoint_of_ones_own(tmp_path):
         hub.NotPulledError, match=r"hf download FacebookAI/roberta-large model\.safetensors config"
     ):
         hub.text_encoder_path("roberta-large", local_only=True, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/home/me/roberta", "../roberta", "a/b/c", ""])
+def test_a_folder_is_no_name_of_a_text_encoder(name):
+    with pytest.raises(ValueError, match="pass its folder as text_encoder"):
+        hub.text_encoder_path(name, local_only=True)
 
 
 def test_the_list_is_whole():
