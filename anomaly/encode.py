@@ -31,14 +31,14 @@ def to_image(extension: str, array: np.ndarray, *options: int) -> bytes:
     return data.tobytes()
 
 
-def to_float_tiff(heatmap: np.ndarray) -> bytes:
+def to_float_tiff(heatmap: np.ndarray) -> memoryview:
     """H x W as a single-channel float32 TIFF.
 
     Not compressed: what OpenCV compresses tifffile cannot read without a further package; zlib saves a tenth.
     """
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.ascontiguousarray(heatmap, np.float32), photometric="minisblack")
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def to_csv(records: Iterable[dict[str, Any]]) -> bytes:

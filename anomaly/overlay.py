@@ -67,7 +67,7 @@ def heat_layer(levels: np.ndarray) -> np.ndarray:
     # Turbo between these places: its dark ends would make the worst defect on a dark part look harmless.
     places = np.interp(np.arange(256), [0, THRESHOLD_LEVEL, 255], [35, 160, 222]).astype(np.uint8)
     bgr = cv2.applyColorMap(cv2.LUT(levels, places), cv2.COLORMAP_TURBO)
-    alpha = np.interp(np.arange(256), [0, 40, THRESHOLD_LEVEL, 255], [0, 0, 135, 190]).astype(np.uint8)
+    alpha = np.interp(np.arange(256), [0, 40, THRESHOLD_LEVEL, 255], [0, 0, 150, 215]).astype(np.uint8)
     return np.dstack([bgr[..., ::-1], cv2.LUT(levels, alpha)])
 
 

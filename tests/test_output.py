@@ -223,7 +223,6 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(photos, tmp_path, monkeyp
     assert len(lines(tmp_path / "out")) == 4
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_the_journal_takes_a_line_whole_or_not_at_all(tmp_path):
     journal = result_journal.Journal(tmp_path / "results.jsonl")
     journal.append({"path": "/a", "n": 1})
