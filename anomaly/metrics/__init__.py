@@ -1,7 +1,34 @@
-"""Metrics of anomaly detection: exact, in one pass, mergeable across processes. Knows neither models nor files."""
+"""Metrics of anomaly detection: one pass, mergeable across processes. Knows neither models nor files."""
 
+from anomaly.metrics.bootstrap import (
+    Difference,
+    ImageSamples,
+    Interval,
+    PixelSamples,
+    confidence_intervals,
+    paired_difference,
+)
+from anomaly.metrics.calpro import calpro200
 from anomaly.metrics.image import ImageMetrics
+from anomaly.metrics.per_region import RegionCoverage, region_coverage
 from anomaly.metrics.pixel import PixelMetrics
 from anomaly.metrics.result import Curves, MetricResult, Provenance
+from anomaly.metrics.segmentation import SegF1
 
-__all__ = ["Curves", "ImageMetrics", "MetricResult", "PixelMetrics", "Provenance"]
+__all__ = [
+    "Curves",
+    "Difference",
+    "ImageMetrics",
+    "ImageSamples",
+    "Interval",
+    "MetricResult",
+    "PixelMetrics",
+    "PixelSamples",
+    "Provenance",
+    "RegionCoverage",
+    "SegF1",
+    "calpro200",
+    "confidence_intervals",
+    "paired_difference",
+    "region_coverage",
+]

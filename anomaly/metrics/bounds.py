@@ -41,7 +41,7 @@ def f1_bound(counts: Counts, f1_max: float) -> float:
 
 def average_precision_bound(counts: Counts) -> float:
     """Per bucket: highest minus lowest precision any order allows, times its step in recall."""
-    mixed = _mixed(counts)
+    mixed = _several(counts, counts.positives > 0)
     true, false = counts.true_positives[mixed], counts.false_positives[mixed]
     before_true, before_false = true - counts.positives[mixed], false - counts.negatives[mixed]
     best = true / (true + before_false)
@@ -51,9 +51,14 @@ def average_precision_bound(counts: Counts) -> float:
 
 def _mixed(counts: Counts) -> np.ndarray:
     """Buckets with samples of both kinds whose scores may differ."""
+    return _several(counts, (counts.negatives > 0) & (counts.positives > 0))
+
+
+def _several(counts: Counts, chosen: np.ndarray) -> np.ndarray:
+    """Those of the `chosen` buckets (bool) that are wide enough for two different scores."""
     if counts.shift == 0:
         return np.zeros(0, np.int64)
-    both = np.flatnonzero((counts.negatives > 0) & (counts.positives > 0))
-    lowest, above = counts.thresholds(both), decode((counts.keys[both] + 1) << counts.shift)
+    buckets = np.flatnonzero(chosen)
+    lowest, above = counts.thresholds(buckets), decode((counts.keys[buckets] + 1) << counts.shift)
     with np.errstate(over="ignore"):
-        return both[np.nextafter(lowest, np.float32(np.inf)) < above]
+        return buckets[np.nextafter(lowest, np.float32(np.inf)) < above]

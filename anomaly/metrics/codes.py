@@ -23,7 +23,7 @@ _ZERO = 1 << (CODE_BITS - 1)
 
 
 def encode(scores: np.ndarray) -> np.ndarray:
-    """int64 codes in [0, 2**33) of a 1-D contiguous float32 array without NaN; `a < b` iff `code(a) < code(b)`."""
+    """int64 codes in [0, 2**33) of contiguous 1-D float32 without NaN; `a < b` iff `code(a) < code(b)`."""
     bits = scores.view(np.int32)
     codes = (bits & 0x7FFFFFFF).astype(np.int64)
     if codes.size == 0:
@@ -31,12 +31,11 @@ def encode(scores: np.ndarray) -> np.ndarray:
     has_zero = codes.min() == 0
     if codes.max() > _HALF:
         _stretch_to_one(scores, codes)
-    if has_zero:
-        np.add(codes, _BINADE, out=codes, where=(bits & 0x7FFFFFFF) != 0)
-    else:
-        codes += _BINADE
+    codes += np.where(codes > 0, _BINADE, 0) if has_zero else _BINADE
     if bits.min() < 0:
-        np.negative(codes, out=codes, where=bits < 0)
+        sign = (bits >> 31).astype(np.int64)  # -1 where negative: flipping and adding 1 negates
+        codes ^= sign
+        codes -= sign
     codes += _ZERO
     return codes
 
@@ -44,9 +43,9 @@ def encode(scores: np.ndarray) -> np.ndarray:
 def _stretch_to_one(scores: np.ndarray, codes: np.ndarray) -> None:
     beyond = codes > _ONE
     near = np.flatnonzero((codes > _HALF) & ~beyond)
-    np.add(codes, _ABOVE_ONE, out=codes, where=beyond)
+    codes += np.multiply(beyond, _ABOVE_ONE, dtype=np.int64)
     if near.size:
-        distance = (np.float32(1) - np.abs(scores[near])).view(np.int32).astype(np.int64)
+        distance = (np.float32(1) - np.abs(scores[near])).view(np.int32)
         codes[near] = _CODE_ONE - np.maximum(distance - _TINIEST, 0)
 
 

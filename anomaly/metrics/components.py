@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly.metrics.codes import CODE_BITS, encode
+from anomaly.metrics.histogram import run_starts
 
 CONNECTIVITY = 8
 UNIT_BITS = 40  # a region's pixels weigh exactly 2**40 together
@@ -14,7 +15,7 @@ UNIT_BITS = 40  # a region's pixels weigh exactly 2**40 together
 
 @dataclass(frozen=True)
 class DefectPixels:
-    """Defect pixels of one image, by score: `keys` (ascending per region), pixel `counts` and `weights`, int64.
+    """Defect pixels of one image by score: `keys` (ascending per region), pixel `counts`, `weights`; int64.
 
     `weights` of one region sum to 2**UNIT_BITS exactly; all integers, so sums do not depend on their order.
     """
@@ -50,7 +51,7 @@ def defect_pixels(scores: np.ndarray, mask: np.ndarray, shift: int) -> DefectPix
 def _runs(packed: np.ndarray, areas: np.ndarray, shift: int, regions: int) -> DefectPixels:
     first = np.cumsum(areas) - areas
     tops = packed >> shift
-    starts = np.concatenate([[0], np.flatnonzero(tops[1:] != tops[:-1]) + 1])
+    starts = run_starts(tops)
     ends = np.append(starts[1:], packed.size)
     label = packed[starts] >> CODE_BITS
     area, offset = areas[label], first[label]

@@ -47,7 +47,7 @@ class Counts:
         return int(self.true_positives[-1]) if self.keys.size else 0
 
     def threshold(self, index: int) -> float:
-        """The score such that `score >= threshold` holds for the first `index` + 1 histogram entries alone."""
+        """The score such that `score >= threshold` holds for the first `index` + 1 entries alone."""
         return float(decode(self.keys[index : index + 1] << self.shift)[0])
 
     def thresholds(self, indices: np.ndarray) -> np.ndarray:

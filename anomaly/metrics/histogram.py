@@ -17,7 +17,7 @@ BUFFER = 1 << 21
 
 
 class CodeHistogram:
-    """Counts of codes, exact up to `budget` distinct ones. `buffer` codes are gathered before they are sorted."""
+    """Counts of codes, exact up to `budget` distinct ones; sorts only every `buffer` codes."""
 
     def __init__(self, budget: int = BUDGET, buffer: int = BUFFER) -> None:
         self.budget = budget
@@ -34,26 +34,32 @@ class CodeHistogram:
         if self._pages is not None:
             if self._pages.add(codes >> self.shift):
                 return
-            self.settle()
+            self._open_pages()
+            if self._pages is not None and self._pages.add(codes >> self.shift):
+                return
         self._waiting.append(codes)
         self._waiting_size += codes.size
         if self._waiting_size >= self._buffer:
-            self.settle()
-            self._pages = Pages.holding(self.shift, self._keys, self._counts)
-            if self._pages is not None:
-                self._keys = self._counts = np.zeros(0, np.int64)
+            self._open_pages()
+
+    def _open_pages(self) -> None:
+        """Settle, then count in pages if what is known so far leaves room to grow; else go on sorting."""
+        self.settle()
+        self._pages = Pages.holding(self.shift, self._keys, self._counts)
+        if self._pages is not None:
+            self._keys = self._counts = np.zeros(0, np.int64)
 
     def settle(self) -> tuple[np.ndarray, np.ndarray]:
-        """The state: distinct codes without their `shift` low bits, ascending, and their counts, both int64."""
+        """The state: distinct codes without their `shift` low bits, ascending, and their counts (int64)."""
         if self._pages is not None:
             self._keys, self._counts = self._pages.sparse()
             self._pages = None
         if self._waiting:
             codes = np.concatenate(self._waiting) >> self.shift
             self._waiting, self._waiting_size = [], 0
-            keys, counts = np.unique(codes, return_counts=True)
-            del codes
-            self._insert(keys, counts.astype(np.int64))
+            codes.sort()
+            starts = run_starts(codes)
+            self._insert(codes[starts], np.diff(starts, append=codes.size))
         self.coarsen(self.shift)
         return self._keys, self._counts
 
@@ -76,7 +82,7 @@ class CodeHistogram:
         """Add the counts of `other`, which stays as it is in all that can be observed."""
         if other.budget != self.budget:
             raise ValueError(
-                f"expected histograms of one budget, got {self.budget} and {other.budget}; build both with the same"
+                f"expected histograms of one budget, got {self.budget} and {other.budget}; build both alike"
             )
         keys, counts = other.settle()
         self.settle()
@@ -104,10 +110,15 @@ def summed(keys: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, list[np.
     if np.any(keys[1:] < keys[:-1]):
         order = np.argsort(keys, kind="stable")  # merges sorted runs, which these mostly are
         keys, columns = keys[order], tuple(column[order] for column in columns)
-    starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
+    starts = run_starts(keys)
     if starts.size == keys.size:
         return keys, list(columns)
     return keys[starts], [np.add.reduceat(column, starts) for column in columns]
+
+
+def run_starts(ordered: np.ndarray) -> np.ndarray:
+    """Where each run of equal values begins in a 1-D array that is not empty; the first is 0."""
+    return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
 
 
 def _distinct(keys: np.ndarray, drop: int) -> int:

@@ -24,7 +24,7 @@ def checked_map(score_map: np.ndarray) -> np.ndarray:
     scores = np.ascontiguousarray(scores)
     if np.isnan(scores.max()):
         raise SteerAnomalyError(
-            f"expected numbers, got NaN in {int(np.isnan(scores).sum())} of {scores.size} pixels of the score map; "
+            f"expected numbers, got NaN in {int(np.isnan(scores).sum())} of {scores.size} pixels of the map; "
             "look for a division by zero or an overflow where the map is made, and score this image again"
         )
     return scores
@@ -53,6 +53,6 @@ def checked_limits(limits: Sequence[float]) -> tuple[float, ...]:
     limits = tuple(float(limit) for limit in limits)
     if not limits or len(set(limits)) < len(limits) or not all(0 < limit <= 1 for limit in limits):
         raise SteerAnomalyError(
-            f"expected different false-positive rates above 0 and up to 1 as limits, got {limits}; use 0.3 or 0.05"
+            f"expected distinct false-positive rates above 0 and up to 1 as limits, got {limits}; use 0.3"
         )
     return limits

@@ -15,17 +15,17 @@ from anomaly.metrics.histogram import BUDGET, CodeHistogram, summed
 from anomaly.metrics.inputs import checked_limits, checked_map, checked_mask
 from anomaly.metrics.result import MetricResult
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 STATE_VERSION = 1
 
 
 class PixelMetrics:
     """Feed it every test image of a category, good ones included, in any order; then `compute`.
 
-    Exact while the maps hold at most `budget` distinct float32 scores; beyond, scores are grouped as finely as
-    fits and `error_bound` of the result says what that can cost. `limits` are the false-positive rates up to
-    which PRO is integrated; the first is called `pro`, another `pro@0.05`. `resolution` is kept with the
-    figures: say at which size the maps are compared with the masks.
+    Exact while the maps hold at most `budget` distinct float32 scores; beyond, scores are grouped as finely
+    as fits and `error_bound` of the result says what that can cost. PRO is integrated up to each of the
+    false-positive rates `limits`; the first is called `pro`, another `pro@0.05`. `resolution` is kept with
+    the figures: say at which size the maps are compared with the masks.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class PixelMetrics:
     def state(self) -> dict[str, np.ndarray]:
         """All that was counted, as plain integer arrays for npz files or process groups.
 
-        The same images give the same arrays however they were split. Limits and resolution are not part of it.
+        The same images give the same arrays however they were split. Limits and resolution are not in it.
         """
         keys, counts = self._all.settle()
         defect_keys, defect_counts, weights = self._defects.settle(self._all.shift)
@@ -135,8 +135,7 @@ class PixelMetrics:
             )
         metrics = cls(limits, resolution=resolution, budget=budget)
         metrics._all = CodeHistogram.from_state(budget, shift, state["keys"], state["counts"])
-        columns = (state["defect_keys"], state["defect_counts"], state["defect_weights"])
-        metrics._defects.add(*(column.astype(np.int64) for column in columns), shift)
+        metrics._defects.add(state["defect_keys"], state["defect_counts"], state["defect_weights"], shift)
         metrics._tally = dict(zip(metrics._tally, (int(count) for count in state["tally"]), strict=True))
         return metrics
 
@@ -160,7 +159,7 @@ class _DefectHistogram:
             self._waiting = 0
 
     def merge(self, other: _DefectHistogram) -> None:
-        for part in other._parts:
+        for part in list(other._parts):
             self.add(*part)
 
     def settle(self, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
