@@ -25,6 +25,34 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 _opening = threading.Lock()
 
 
+class _Quiet:
+    """Ignores warnings while any thread is inside.
+
+    `warnings.catch_warnings` alone swaps a list that all threads share; two that overlap may leave it swapped.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 class ImageError(SteerAnomalyError):
     """An image that cannot be read: `path`, and `reason`, one short sentence. The other images can go on."""
 
@@ -37,16 +65,16 @@ class ImageError(SteerAnomalyError):
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """The picture in `path` as RGB uint8 H x W x 3, turned as its EXIF orientation says.
 
+    May be called from several threads at once.
+
     Raises `ImageError` when the file is missing, empty, truncated, of another kind, has pixels without a
     meaning (NaN, negative), or has more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
     _check_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes about metadata do not concern the pixels
-            with _open(path) as image:
-                array = _load(image, path)
+        with _quiet, _open(path) as image:  # what decoders note about metadata does not concern the pixels
+            array = _load(image, path)
         return np.require(_to_rgb_uint8(array), requirements=["C", "W"])
     except ImageError:
         raise

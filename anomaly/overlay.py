@@ -117,7 +117,7 @@ def draw_overlay(
     polygons = [
         np.int32(np.reshape(flat, (-1, 2)) * factor).reshape(-1, 1, 2) for flat in outlines(inspection.mask)
     ]
-    for color, thick in (((0, 0, 0), width + 2), (OUTLINE_RGB, width)):
+    for color, thick in (((0, 0, 0), width + 1), (OUTLINE_RGB, width)):
         cv2.polylines(drawn, polygons, True, color, thick, cv2.LINE_AA)
     _draw_rings(drawn, inspection, factor, width)
     return drawn
@@ -134,5 +134,5 @@ def _draw_rings(drawn: np.ndarray, inspection: Inspection, factor: np.ndarray, w
         x0, y0, x1, y1 = region.box_xyxy
         if max((x1 - x0) * factor[0], (y1 - y0) * factor[1]) < _SMALL_REGION:
             center = [round((x0 + x1) / 2 * factor[0]), round((y0 + y1) / 2 * factor[1])]
-            cv2.circle(drawn, center, _SMALL_REGION, (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.circle(drawn, center, _SMALL_REGION, (0, 0, 0), width + 1, cv2.LINE_AA)
             cv2.circle(drawn, center, _SMALL_REGION, OUTLINE_RGB, width, cv2.LINE_AA)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -183,6 +185,15 @@ def test_12000_by_9000_pixels_without_a_warning(tmp_path):
     Image.new("1", (12_000, 9_000), 1).save(tmp_path / "large.png")
     image = read_image(tmp_path / "large.png")
     assert image.shape == (9_000, 12_000, 3) and image[-1, -1].tolist() == [255, 255, 255]
+
+
+def test_threads_with_damaged_metadata_leave_the_warnings_filter_alone(tmp_path, photo):
+    path = _save(tmp_path / "a.jpg", photo, exif=b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x05\x01\x0f")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        shapes = {image.shape for image in pool.map(read_image, [path] * 40)}
+    assert shapes == {photo.shape}
+    assert list(warnings.filters) == before
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, photo, monkeypatch):

@@ -40,7 +40,6 @@ function picture(entry) {
   photo.src = "data:image/jpeg;base64," + entry.p;
   heat.src = "data:image/webp;base64," + entry.q;
   photo.alt = entry.f; heat.alt = "";
-  photo.decoding = heat.decoding = "async";
   const svg = draw("svg", { viewBox: `0 0 ${entry.w} ${entry.h}`, preserveAspectRatio: "none" });
   const d = entry.o.map((p) => "M" + p.map((v, i) => v + 0.5 + (i % 2 ? " " : ",")).join("") + "Z").join("");
   if (d) svg.append(draw("path", { d, class: "shade" }), draw("path", { d }));
