@@ -28,7 +28,7 @@ _opening = threading.Lock()
 class _Quiet:
     """Ignores warnings while any thread is inside.
 
-    `warnings.catch_warnings` alone swaps a list that all threads share; two that overlap may leave it swapped.
+    `warnings.catch_warnings` alone swaps a list that all threads share; two at once may leave it swapped.
     """
 
     def __init__(self) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -192,8 +193,8 @@ class ResultFolder:
         if path in self._open_journal().records:
             return self._open_journal().records[path]["name"]
         name = "/".join(_short(part) for part in name.split("/") if part not in ("", ".", ".."))
-        tries = [name, f"{name}_{Path(path).suffix[1:]}"]
-        tries += [f"{name}_{i}" for i in range(2, len(self._names) + 4)]
+        numbered = (f"{name}_{i}" for i in count(2))
+        tries = chain([name, f"{name}_{Path(path).suffix[1:]}"], numbered)
         free = next(attempt for attempt in tries if self._names.get(_key(attempt), path) == path)
         self._names[_key(free)] = path
         return free
