@@ -296,4 +296,5 @@ const shape = Math.max(0.7, Math.min(1.8, shapes[shapes.length >> 1] || 1));
 document.documentElement.style.setProperty("--shape", shape);
 histogram();
 list();
-if (location.hash.startsWith("#image=")) detail(Number(location.hash.slice(7)) - 1);
+const asked = /^#image=(\d+)$/.exec(location.hash);
+if (asked && listed.length) detail(Number(asked[1]) - 1);
