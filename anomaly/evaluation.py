@@ -22,6 +22,7 @@ from anomaly.inspection import Inspection
 from anomaly.map_files import map_path, write_map
 from anomaly.processes import Processes
 from anomaly.samples import Sample, read_mask
+from anomaly.submission import write_thresholded
 
 
 class BatchInspector(Protocol):
@@ -152,6 +153,8 @@ def _inspect_batch(
             problems.append(Problem(str(item.sample.image), reason))
             continue
         write_map(map_path(out / "maps", images.name, item.sample.key), inspection.heatmap)
+        if item.sample.defective is None and inspection.is_anomalous is not None:
+            write_thresholded(out, images.name, item.sample.key, inspection.mask)
         rows.append(_row(item, inspection, images.object))
     journal.append(out / "journal", images.name, rank, rows)
     return problems

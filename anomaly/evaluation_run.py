@@ -20,25 +20,29 @@ from anomaly.map_files import map_path, read_map
 from anomaly.processes import Processes
 from anomaly.scoring import CategoryResult, score_category
 
-VOLATILE = ("device", "batch_size", "command", "milliseconds")
+VOLATILE = ("device", "batch_size", "threads", "command", "milliseconds")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to evaluate. `limits`: false-positive rates PRO is integrated up to, the first being `pro`."""
+    """How to evaluate. `limits`: false-positive rates PRO is integrated up to, the first being `pro`.
+
+    `calpro_size`: also score as `calpro200` does, with maps resized to that many pixels squared.
+    """
 
     limits: tuple[float, ...] = (0.3,)
-    protocols: tuple[str, ...] = ("mvtec",)
+    calpro_size: int | None = None
     batch_size: int = 8
     save_maps: bool = False
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """What a user sees meanwhile: `begin(category, images of this process)`, `advance(count)`."""
+    """Told of `begin(category, images of this process)`, `advance(count)` and `finish(images, result)`."""
 
     begin: Callable[[str, int], None] = field(default=lambda category, count: None)
     advance: Callable[[int], None] = field(default=lambda count: None)
+    finish: Callable[[TestImages, CategoryResult], None] = field(default=lambda images, result: None)
 
 
 def evaluate(
@@ -52,6 +56,8 @@ def evaluate(
 ) -> list[CategoryResult]:
     """Evaluates every category, going on from what `out` holds. All processes return the same results.
 
+    The watcher's `finish` is called in process 0 for each category just scored, while its maps are there.
+
     Raises `SteerAnomalyError` when `out` holds a run of another benchmark or with other settings, or is not
     writable, or is not the same folder for all processes.
     """
@@ -60,7 +66,7 @@ def evaluate(
     results = []
     for images in categories:
         watcher.begin(images.name, len(processes.share(images.samples)))
-        results.append(_evaluate_one(inspector, images, out, options, processes, watcher.advance))
+        results.append(_evaluate_one(inspector, images, out, options, processes, watcher))
     return results
 
 
@@ -70,15 +76,15 @@ def _evaluate_one(
     out: Path,
     options: Options,
     processes: Processes,
-    advance: Callable[[int], None],
+    watcher: Watcher,
 ) -> CategoryResult:
     path = out / "categories" / f"{safe_name(images.name)}.json"
     identity = _identity(images, options)
     finished = _read_finished(path, identity, images, out if options.save_maps else None)
     if all(processes.gather(finished is not None)) and finished is not None:
-        advance(len(processes.share(images.samples)))
+        watcher.advance(len(processes.share(images.samples)))
         return finished
-    inspected = inspect_category(inspector, images, out, processes, options.batch_size, advance)
+    inspected = inspect_category(inspector, images, out, processes, options.batch_size, watcher.advance)
     maps = out / "maps"
     result = score_category(
         images,
@@ -87,9 +93,10 @@ def _evaluate_one(
         inspected.problems,
         processes,
         options.limits,
-        options.protocols,
+        options.calpro_size,
     )
     if processes.leads:
+        watcher.finish(images, result)
         write_json(path, {"identity": identity, "result": result.to_dict()})
     processes.wait()
     return result
@@ -172,7 +179,7 @@ def _identity(images: TestImages, options: Options) -> dict[str, Any]:
         "object": images.object,
         "samples": digest,
         "limits": list(options.limits),
-        "protocols": sorted(options.protocols),
+        "calpro_size": options.calpro_size,
     }
 
 

@@ -5,7 +5,7 @@ Several processes each count their share; counts are integers, so their sum has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from anomaly.cards import METRICS
 from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation import Problem, TestImages
 from anomaly.metrics import ImageMetrics, MetricResult, PixelMetrics
+from anomaly.metrics.calpro import calpro200
+from anomaly.metrics.segmentation import SegF1
 from anomaly.processes import Processes
 from anomaly.region_scores import image_pro, region_scores
 from anomaly.samples import Sample, read_mask
@@ -29,8 +31,8 @@ class CategoryResult:
 
     `metrics` holds `anomaly.cards.METRICS`, and PRO at other limits as `pro@0.05`. `protocols` holds the same
     maps under other definitions of PRO. `seg_f1` is the pixel F1 at the model's own threshold. `images` has
-    one row per test image (key, file, defective, score, milliseconds, pro), `regions` one [area in pixels, PRO
-    of that region] per defect region, `curves` lists of points such as `pixel_fpr`, `pixel_pro`.
+    one row per test image (key, file, defective, score, milliseconds, pro), `regions` one [area in px, PRO of
+    that region] per defect region, `curves` points such as `pixel_fpr`, `pixel_pro`.
     """
 
     category: str
@@ -73,16 +75,17 @@ def score_category(
     problems: list[Problem],
     processes: Processes,
     limits: tuple[float, ...] = (0.3,),
-    protocols: tuple[str, ...] = ("mvtec",),
+    calpro_size: int | None = None,
 ) -> CategoryResult:
     """Computes everything about one category from its maps.
 
     `read(sample)` returns a map H x W at the image's own size; `rows` gives each image's `score` by key, and
     images without a row are not counted. `limits` are the false-positive rates PRO is integrated up to, the
-    first being `pro`. All processes must call this together; all get the same result.
+    first being `pro`. With `calpro_size` the maps are also scored as `calpro200` does, at that many pixels
+    squared, under `protocols`. All processes must call this together; all get the same result.
     """
     samples = [s for s in images.samples if s.key in rows]
-    pixels = score_pixels(samples, read, processes, limits, protocols)
+    pixels = score_pixels(samples, read, processes, limits, calpro_size)
     broken = {p.file for p in pixels.problems}
     counted = [s for s in samples if str(s.image) not in broken]
     image_result = _image_result(counted, rows)
@@ -107,8 +110,8 @@ def _seg_f1(rows: list[Mapping[str, Any]]) -> float | None:
     """F1 of the thresholded maps, pixels of all images pooled; None when a threshold or a mask is missing."""
     if not rows or any("counts" not in row for row in rows):
         return None
-    tp, fp, fn = (sum(row["counts"][name] for row in rows) for name in ("tp", "fp", "fn"))
-    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
+    total = [sum(row["counts"][name] for row in rows) for name in ("tp", "fp", "fn")]
+    return SegF1.from_state({"counts": np.array(total, np.int64)}).compute()["seg_f1"]
 
 
 def score_pixels(
@@ -116,7 +119,7 @@ def score_pixels(
     read: Callable[[Sample], np.ndarray],
     processes: Processes,
     limits: tuple[float, ...],
-    protocols: tuple[str, ...],
+    calpro_size: int | None = None,
 ) -> Pixels:
     """Pixel metrics over all samples, each process counting its share."""
     if any(s.defective is None for s in samples):
@@ -131,9 +134,12 @@ def score_pixels(
     result = total.compute()
     problems = [p for part in processes.gather(problems) for p in part]
     broken = {p.file for p in problems}
-    sound = [s for s in mine if str(s.image) not in broken]
-    regions = _regions(sound, read, result, limits[0], processes)
-    return Pixels(result, "", regions, _protocols(sound, read, protocols, result, processes), problems)
+    sound = [s for s in samples if str(s.image) not in broken]
+    regions = _regions(processes.share(sound), read, result, limits[0], processes)
+    protocols = {}
+    if calpro_size is not None:
+        protocols["calpro200"] = _calpro(sound, read, calpro_size, 0.3, processes)
+    return Pixels(result, "", regions, protocols, problems)
 
 
 def _count(
@@ -166,14 +172,30 @@ def _regions(
     return {key: value for part in processes.gather(found) for key, value in part.items()}
 
 
-def _protocols(
-    samples: list[Sample],
-    read: Callable[[Sample], np.ndarray],
-    protocols: tuple[str, ...],
-    result: MetricResult,
-    processes: Processes,
-) -> dict[str, dict[str, Any]]:
-    return {}
+@dataclass(frozen=True)
+class _Pairs:
+    """(map, mask) of every sample, read anew each time it is gone through: memory holds one pair."""
+
+    samples: list[Sample]
+    read: Callable[[Sample], np.ndarray]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for sample in self.samples:
+            score_map = self.read(sample)
+            yield score_map, read_mask(sample, score_map.shape)
+
+
+def _calpro(
+    samples: list[Sample], read: Callable[[Sample], np.ndarray], size: int, limit: float, processes: Processes
+) -> dict[str, Any]:
+    """Thresholds hang on all maps, so process 0 goes through them alone, twice."""
+    entry: dict[str, Any] = {}
+    if processes.leads and samples:
+        result = calpro200(_Pairs(samples, read), (size, size), limit)
+        (name,) = result
+        why_not = result.undefined.get(name)
+        entry = {"value": result[name], "why_not": why_not, "provenance": asdict(result.provenance[name])}
+    return processes.gather(entry)[0]
 
 
 def _image_result(samples: list[Sample], rows: Mapping[str, Mapping[str, Any]]) -> MetricResult | None:

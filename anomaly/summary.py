@@ -79,7 +79,7 @@ def coverage_notes(
     if card and split == "public" and limited_to is None:
         notes += _count_notes(card, results)
     if count := sum(len(r.left_out) for r in results):
-        notes.append(f"{count} images left out because of errors.")
+        notes.append(f"{count} image{'s' if count > 1 else ''} left out because of errors.")
     return notes
 
 

@@ -67,6 +67,13 @@ def footnotes(summary: Summary) -> list[str]:
         notes.append(f"calpro200: {entry['provenance']['definition']}; {entry['provenance']['resolution']}.")
     if summary.card and summary.card.published:
         notes.append("Published figures are of other models, and their sources do not all define PRO alike.")
+        kinds = dict.fromkeys(p.setting for p in summary.card.published)
+        named = (
+            f"{k}: {', '.join(p.method for p in summary.card.published if p.setting == k)}" for k in kinds
+        )
+        notes.append(f"Kinds of published methods: {'; '.join(named)}.")
+    if any(r.defective and not r.good for r in summary.results):
+        notes.append("Without good images, image AP and F1-max are 100 whatever the model does.")
     reasons = {(why, name) for r in summary.results for name, why in r.undefined.items()}
     for why in sorted({w for w, _ in reasons}):
         names = [title(m) for m in METRICS if (why, m) in reasons]

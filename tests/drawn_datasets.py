@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,13 @@ from anomaly.cards import load
 
 def draw(path: Path, mask_path: Path | None, seed: int, size_hw: tuple[int, int] = (24, 32)) -> None:
     """A noisy grey image; with `mask_path`, a brighter square in it and its mask."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, zlib.crc32("/".join(path.parts[-4:]).encode())])
     image = rng.normal(90, 12, (*size_hw, 3))
     if mask_path is not None:
         y, x = rng.integers(1, size_hw[0] - 9), rng.integers(1, size_hw[1] - 9)
         mask = np.zeros(size_hw, np.uint8)
         mask[y : y + 7, x : x + 7] = 255
-        image[mask > 0] += rng.uniform(15, 90)
+        image[mask > 0] += rng.uniform(3, 45)
         write(mask_path, mask)
     write(path, image.clip(0, 255).astype(np.uint8))
 

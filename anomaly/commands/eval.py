@@ -1,0 +1,210 @@
+"""`steer-anomaly eval`: scores a model on a benchmark or on the user's own labelled images."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anomaly.commands import options as inspection
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from anomaly.cards import Card
+    from anomaly.evaluation import TestImages
+    from anomaly.evaluation_run import Options, Watcher
+    from anomaly.processes import Processes
+    from anomaly.samples import Sample
+    from anomaly.summary import Summary
+
+
+@click.command("eval")
+@click.argument("benchmark")
+@click.option(
+    "--root", required=True, type=click.Path(path_type=Path), help="The unpacked benchmark, or your folder."
+)
+@click.option("--category", "names", multiple=True, help="Only this category; may be repeated.")
+@click.option(
+    "--object", "object_name", help="What the part is called, instead of the card's or folder's name."
+)
+@click.option(
+    "--split", default="public", show_default=True, help="MVTec AD 2: public, private or private_mixed."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help="At most so many images of each category, evenly picked."
+)
+@click.option("--pro-limit", type=click.FloatRange(0, 1, min_open=True), help="Integrate PRO up to this FPR.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(["mvtec", "calpro200"]),
+    default=["mvtec"],
+    help="PRO as MVTec computes it (always), and beside it as much of the zero-shot literature does.",
+)
+@click.option(
+    "--calpro-size", default=518, show_default=True, help="Side in px that calpro200 resizes maps to."
+)
+@click.option("--save-maps", is_flag=True, help="Keep every anomaly map (float32 TIFF, MVTec's naming).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Output folder.  [default: runs/eval-NAME-MODEL]"
+)
+@inspection.inspection_options
+@click.pass_context
+def eval_command(
+    context: click.Context, benchmark: str, root: Path, out: Path | None, **options: Any
+) -> None:
+    """Score a model on BENCHMARK: a name from `datasets list`, or `folder` for your own labelled images.
+
+    Writes metrics.json, the table as CSV, Markdown and LaTeX, plots and report.html. Run the same command
+    again after an interruption and it goes on. To share the work among processes: torchrun --nproc-per-node 2
+    $(which steer-anomaly) eval ... Exits with 3 when images had to be left out.
+
+    \b
+    Example:
+      steer-anomaly eval mvtec --root data/mvtec --category bottle --category wood
+    """
+    from anomaly.processes import joined
+
+    ours = ("names", "object_name", "split", "limit", "pro_limit", "protocols", "calpro_size", "save_maps")
+    mine = {name: options.pop(name) for name in ours}
+    with joined() as processes:
+        left_out = _run(benchmark, root, out, mine, options, processes)
+    if left_out:
+        context.exit(3)
+
+
+def _run(
+    benchmark: str,
+    root: Path,
+    out: Path | None,
+    mine: dict[str, Any],
+    options: dict[str, Any],
+    processes: Processes,
+) -> bool:
+    from anomaly.evaluation_run import drop_maps, evaluate
+
+    card, categories = _categories(benchmark, root, mine)
+    inspector = inspection.make_inspector(**options)
+    settings = inspector.settings()
+    out = out or Path("runs") / f"eval-{Path(benchmark).stem}-{Path(str(settings.get('model'))).stem}"
+    how = _how(mine, card, options)
+    watcher = _watcher(out, processes)
+    results = evaluate(inspector, f"{benchmark} {mine['split']}", categories, out, how, processes, watcher)
+    if processes.leads:
+        summary = _summary(card, root, settings, results, mine, how)
+        _write(summary, categories, out, mine["split"])
+        if not how.save_maps and mine["split"] == "public":
+            drop_maps(out, results)
+    return any(r.left_out for r in results)
+
+
+def _categories(benchmark: str, root: Path, mine: dict[str, Any]) -> tuple[Card | None, list[TestImages]]:
+    from anomaly.evaluation_sets import benchmark_categories, folder_test_sets
+
+    if benchmark == "folder":
+        found = folder_test_sets(root, mine["names"], mine["object_name"])
+        return None, [_limited(images, mine["limit"]) for images in found]
+    from anomaly.cards import load
+
+    card = load(benchmark)
+    found = benchmark_categories(card, root, mine["names"], mine["object_name"], mine["split"])
+    return card, [_limited(images, mine["limit"]) for images in found]
+
+
+def _limited(images: TestImages, limit: int | None) -> TestImages:
+    from dataclasses import replace
+
+    if limit is None or limit >= len(images.samples):
+        return images
+    step = len(images.samples) / limit
+    return replace(images, samples=[images.samples[int(i * step)] for i in range(limit)])
+
+
+def _how(mine: dict[str, Any], card: Card | None, options: dict[str, Any]) -> Options:
+    from anomaly.evaluation_run import Options
+
+    first = mine["pro_limit"] or (card.pro_limit if card else 0.3)
+    calpro_size = mine["calpro_size"] if "calpro200" in mine["protocols"] else None
+    return Options((first,), calpro_size, options.get("batch_size") or 8, mine["save_maps"])
+
+
+def _summary(
+    card: Card | None,
+    root: Path,
+    settings: dict[str, Any],
+    results: list[Any],
+    mine: dict[str, Any],
+    how: Options,
+) -> Summary:
+    from anomaly.summary import Summary, coverage_notes
+
+    title = card.title if card else f"folder {root.resolve().name}"
+    notes = coverage_notes(card, results, mine["limit"], mine["split"])
+    return Summary(title, str(settings.get("model")), results, notes, card, settings, how.limits[0])
+
+
+def _write(summary: Summary, categories: list[TestImages], out: Path, split: str) -> None:
+    from anomaly.result_files import write_results
+    from anomaly.submission import MAPS, write_submission
+    from anomaly.tables import text
+
+    for entry in summary.left_out:
+        click.echo(f"left out: {entry['reason']}", err=True)
+    if split != "public":
+        for images in categories:
+            write_submission(out, images.name, images.samples, _reader(out, images.name))
+        click.echo(f"The labels of this test set are secret. Files for MVTec's server: {out / MAPS}")
+        if not (out / "anomaly_images_thresholded").is_dir():
+            click.echo(
+                "No threshold is known, so there are no thresholded images; --threshold sets one", err=True
+            )
+        return
+    paths = write_results(summary, out)
+    click.echo(text(summary))
+    click.echo(f"\nReport: {paths[-1]}")
+
+
+def _watcher(out: Path, processes: Processes) -> Watcher:
+    from anomaly.evaluation_run import Watcher
+    from anomaly.gallery import draw_gallery
+
+    if not processes.leads:
+        return Watcher()
+    progress = Progress()
+
+    def finish(images: TestImages, result: Any) -> None:
+        draw_gallery(out, images, result, _reader(out, images.name))
+
+    return Watcher(progress.begin, progress.advance, finish)
+
+
+def _reader(out: Path, category: str) -> Callable[[Sample], np.ndarray]:
+    from anomaly.map_files import map_path, read_map
+
+    return lambda sample: read_map(map_path(out / "maps", category, sample.key))
+
+
+class Progress:
+    """One line per category on stderr: images done and images per second."""
+
+    def __init__(self) -> None:
+        self.name, self.total, self.done, self.start = "", 0, 0, time.monotonic()
+
+    def begin(self, name: str, total: int) -> None:
+        """A category begins."""
+        self.name, self.total, self.done, self.start = name, total, 0, time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """`count` more images are done."""
+        self.done += count
+        speed = self.done / max(time.monotonic() - self.start, 1e-6)
+        last = self.done >= self.total
+        if sys.stderr.isatty() or last:
+            line = f"\r{self.name:20} {self.done:5}/{self.total} images  {speed:7.1f}/s"
+            click.echo(line, nl=last, err=True)
