@@ -5,12 +5,35 @@ Nothing here, nor at the top of any module in `anomaly.commands`, imports torch,
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from anomaly import __version__
+from anomaly.commands.datasets import datasets
+from anomaly.commands.inspect import inspect
+from anomaly.commands.models import models
+from anomaly.commands.prompts import prompts
+from anomaly.errors import SteerAnomalyError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Tool(click.Group):
+    """A command group that shows our own errors as one message with exit code 2, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SteerAnomalyError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+
+
+@click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="steer-anomaly")
 def main() -> None:
     """Find defects in photographs of parts, told only what the part is called."""
+
+
+for command in (inspect, prompts, models, datasets):
+    main.add_command(command)

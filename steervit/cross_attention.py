@@ -58,6 +58,15 @@ class FoldedText:
     value: Tensor  # (P, H*L, D)
     heads: int
 
+    def __getitem__(self, prompts: slice) -> FoldedText:
+        """Some of the prompts."""
+        return FoldedText(self.score[prompts], self.bias[prompts], self.value[prompts], self.heads)
+
+    def to(self, *args, **kwargs) -> FoldedText:
+        """On another device or in another precision, with the arguments of `Tensor.to`."""
+        moved = (tensor.to(*args, **kwargs) for tensor in (self.score, self.bias, self.value))
+        return FoldedText(*moved, self.heads)
+
     def columns(self) -> tuple[Tensor, Tensor]:
         """All prompts side by side, (D, P*H*L) and (P*H*L,): for tokens that every prompt still shares."""
         return self.score.transpose(0, 1).flatten(1), self.bias.flatten()
@@ -97,14 +106,14 @@ class GatedCrossAttention(nn.Module):
     def fold(self, text: Tensor, mask: Tensor) -> FoldedText:
         """text (P, L, D), mask (P, L) -> the prompts ready for `forward_folded`. Computed in float32."""
         attn = self.cross_attn
-        keys, values = attn.keys_values(text)
-        w_q = attn.to_q.weight.unflatten(0, (attn.heads, attn.head_dim))  # (H, K, D)
-        w_o = attn.to_out.weight.unflatten(1, (attn.heads, attn.head_dim))  # (D, H, K)
+        keys, values = (attn._split_heads(x) for x in (text.float() @ attn.to_kv.weight.float().T).chunk(2, -1))
+        w_q = attn.to_q.weight.float().unflatten(0, (attn.heads, attn.head_dim))  # (H, K, D)
+        w_o = attn.to_out.weight.float().unflatten(1, (attn.heads, attn.head_dim))  # (D, H, K)
         raw = torch.einsum("phlk,hkd->pdhl", keys, w_q).flatten(2) * attn.head_dim**-0.5
-        bias = (attn.norm.bias @ raw)[:, None, :]
+        bias = (attn.norm.bias.float() @ raw)[:, None, :]
         padding = ~mask[:, None, :].expand(-1, attn.heads, -1).flatten(1)[:, None, :]
         value = torch.einsum("phlk,dhk->phld", values, w_o).flatten(1, 2)
-        score = raw * attn.norm.weight[:, None]
+        score = raw * attn.norm.weight.float()[:, None]
         return FoldedText(score, bias.masked_fill(padding, float("-inf")), value, attn.heads)
 
     def forward_folded(self, x: Tensor, folded: FoldedText, omega: float = 1.0) -> Tensor:

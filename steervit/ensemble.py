@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from steervit.cross_attention import FoldedText
+from steervit.fast_block import run_block
 from steervit.trunk import embed
 
 if TYPE_CHECKING:
     from steervit.model import SteerViT
 
-CPU_TOKENS = 6_000  # about ten prompts on one 24 x 24 grid; more only spills the caches
+# Tokens held at a time. A CPU in fp32 likes pieces that stay in its cache; bf16 products and GPUs like more.
+CPU_TOKENS = {torch.float32: 1_200, torch.bfloat16: 6_000}
 GPU_TOKENS = 120_000
 
 
@@ -33,26 +35,53 @@ class PromptBank:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def split(self, size: int) -> list[PromptBank]:
+        """Banks of at most `size` prompts each, in order."""
+        return [
+            PromptBank(self.texts[i : i + size], {n: text[i : i + size] for n, text in self.layers.items()})
+            for i in range(0, len(self), size)
+        ]
+
+    def to(self, *args, **kwargs) -> PromptBank:
+        """On another device or in another precision, with the arguments of `Tensor.to`."""
+        layers = {i: folded.to(*args, **kwargs) for i, folded in self.layers.items()}
+        return PromptBank(self.texts, layers)
+
 
 def run_ensemble(model: SteerViT, images: Tensor, prompts: PromptBank, max_tokens: int | None) -> Tensor:
     """Images (B, 3, S, S), B any number -> logits (B, P, h*w) float32."""
-    budget = max_tokens or (CPU_TOKENS if images.device.type == "cpu" else GPU_TOKENS)
-    tokens_per_image = (model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens) * len(prompts)
-    step = max(1, budget // tokens_per_image)
-    return torch.cat([_segment_batch(model, batch, prompts) for batch in images.split(step)])
+    on_cpu = images.device.type == "cpu"
+    budget = max_tokens or (CPU_TOKENS.get(images.dtype, 1_200) if on_cpu else GPU_TOKENS)
+    tokens = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
+    pairs = max(1, budget // tokens)  # images x prompts that fit
+    prompts_at_once = min(len(prompts), pairs)
+    parts = prompts.split(prompts_at_once)
+    logits = []
+    for batch in images.split(max(1, pairs // prompts_at_once)):
+        shared = _shared_tokens(model, batch, prompts)
+        logits.append(torch.cat([_steer(model, shared, len(batch), part) for part in parts], 1))
+    return torch.cat(logits)
 
 
-def _segment_batch(model: SteerViT, images: Tensor, prompts: PromptBank) -> Tensor:
-    batch, shared = len(images), True
-    x = embed(model.trunk, images)  # (B, N, D), as long as all prompts share it
-    for i, block in enumerate(model.trunk.blocks):
-        if i in prompts.layers and model.omega != 0:
-            x = x.flatten(0, 1)[None] if shared else x.unflatten(0, (-1, batch)).flatten(1, 2)
+def _steered_from(model: SteerViT, prompts: PromptBank) -> int:
+    # The first block that text changes; all blocks when omega is 0.
+    return min(prompts.layers) if model.omega != 0 and prompts.layers else len(model.trunk.blocks)
+
+
+def _shared_tokens(model: SteerViT, images: Tensor, prompts: PromptBank) -> Tensor:
+    x = embed(model.trunk, images)  # (B, N, D)
+    for block in model.trunk.blocks[: _steered_from(model, prompts)]:
+        x = run_block(block, x)
+    return x.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
+
+
+def _steer(model: SteerViT, x: Tensor, batch: int, prompts: PromptBank) -> Tensor:
+    first = _steered_from(model, prompts)
+    for i, block in enumerate(model.trunk.blocks[first:], first):
+        if i in prompts.layers:
             x = model.cross_attention[str(i)].forward_folded(x, prompts.layers[i], model.omega)
-            x = x.unflatten(1, (batch, -1)).flatten(0, 1)  # (P, B*N, D) -> (P*B, N, D)
-            shared = False
-        x = block(x)
-    logits = model.segment_tokens(model.trunk.norm(x)).float()
-    if shared:  # no steering: every prompt sees the plain trunk
-        return logits[:, None].expand(-1, len(prompts), -1)
-    return logits.unflatten(0, (len(prompts), batch)).transpose(0, 1)
+        x = run_block(block, x.unflatten(1, (batch, -1)).flatten(0, 1))  # (P*B, N, D)
+        x = x.unflatten(0, (-1, batch)).flatten(1, 2)  # (P, B*N, D)
+    x = model.trunk.norm(x).unflatten(1, (batch, -1)).flatten(0, 1)
+    logits = model.segment_tokens(x).float().unflatten(0, (-1, batch)).transpose(0, 1)  # (B, P or 1, h*w)
+    return logits.expand(-1, len(prompts), -1)

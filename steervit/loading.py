@@ -6,11 +6,11 @@ come from files given here, from the checkpoint's own folder (nano), or from the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from steervit import hub
 from steervit.checkpoint import Checkpoint, read_checkpoint
 from steervit.connector import Connector
 from steervit.cross_attention import GatedCrossAttention
@@ -18,7 +18,6 @@ from steervit.model import SteerViT
 from steervit.text import TextEncoder
 from steervit.trunk import build_trunk, load_trunk, without_pooling
 
-NANO = Path(__file__).parent / "nano"
 TRUNK_PREFIX = "vision_model.trunk."
 
 
@@ -99,47 +98,36 @@ def trained_state(model: SteerViT) -> dict[str, Tensor]:
     }
 
 
-@dataclass(frozen=True)
-class ModelFiles:
-    """Where the parts of a model lie; None for a part that must come from elsewhere."""
+def find_files(name_or_path: str | Path, local_only: bool = False) -> hub.ModelPaths:
+    """The files of a checkpoint file or folder, or of a model by name (downloaded if need be).
 
-    checkpoint: Path
-    trunk: Path | None = None
-    text: Path | None = None
-
-
-def find_files(name_or_path: str | Path, local_only: bool = False) -> ModelFiles:
-    """The files of `nano`, of a checkpoint file or folder, or of a published model (downloaded if need be).
-
-    A folder may carry its trunk (`trunk.safetensors`) and its text tower (`text/`) beside the checkpoint.
-    Raises ValueError naming the known models, or FileNotFoundError saying what is missing offline.
+    A folder may carry its trunk (`trunk.safetensors`) and its text tower (`text/`) beside the checkpoint, as
+    nano's does. Raises ValueError naming the known models, or FileNotFoundError saying what is missing.
     """
-    path = NANO if str(name_or_path) == "nano" else Path(name_or_path).expanduser()
+    path = Path(name_or_path).expanduser()
     if not path.exists():
-        return _hub_files(str(name_or_path), local_only)
+        paths = hub.ensure(str(name_or_path), local_only)
+        if paths.trunk is not None or paths.checkpoint.is_file():
+            return paths
+        path = paths.checkpoint
     home = path if path.is_dir() else path.parent
     trunk, text = home / "trunk.safetensors", home / "text"
-    return ModelFiles(path, trunk if trunk.is_file() else None, text if text.is_dir() else None)
+    return hub.ModelPaths(path, trunk if trunk.is_file() else None, text if text.is_dir() else None)
 
 
 def load_pretrained(name_or_path, *, trunk=None, text_encoder=None, local_only: bool = False) -> SteerViT:
     """See `SteerViT.from_pretrained`."""
     files = find_files(name_or_path, local_only)
     checkpoint = read_checkpoint(files.checkpoint)
-    config = {"name": Path(str(name_or_path)).stem, **checkpoint.config}
-    text = TextEncoder.from_folder(text_encoder or files.text or config["text_encoder"], local_only)
-    model = build(config, text)
-    load_trunk(model.trunk, trunk or files.trunk or _hub_trunk(config, local_only))
+    config = {**checkpoint.config, "name": checkpoint.config.get("name", Path(str(name_or_path)).stem)}
+    folder = text_encoder or files.text or _text_encoder(config, local_only)
+    model = build(config, TextEncoder.from_folder(folder, local_only=True))
+    timm_name = config["vision_encoder"]["model_name"]
+    load_trunk(model.trunk, trunk or files.trunk or hub.trunk_path(timm_name, local_only))
     without_pooling(model.trunk)
     load_trained(model, checkpoint)
     return model.float().eval().requires_grad_(False)
 
 
-def _hub_files(name: str, local_only: bool) -> ModelFiles:
-    from steervit import hub
-
-    raise NotImplementedError
-
-
-def _hub_trunk(config: dict, local_only: bool) -> Path:
-    raise NotImplementedError
+def _text_encoder(config: dict, local_only: bool) -> Path:
+    return hub.text_encoder_path(config["text_encoder"], local_only)

@@ -106,6 +106,11 @@ class SteerViT(nn.Module):
         data["input_size"] = (3, *self.image_size)
         return create_transform(**data)
 
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Run trunk, steering layers and head in `dtype` (bfloat16 to go faster); text stays in float32."""
+        for part in (self.trunk, self.cross_attention, self.head):
+            part.to(dtype)
+
     def set_gate_factor(self, factor: float) -> None:
         """Set omega, which multiplies every gate before its tanh: 0 is the frozen trunk, 1 as trained."""
         self.omega = float(factor)
@@ -153,7 +158,8 @@ class SteerViT(nn.Module):
         attention: bool = False,
     ) -> Encoding:
         """As `encode`, with connector output text (B, L, D) and mask (B, L) in place of sentences."""
-        x = embed(self.trunk, images.to(self.device, self.dtype))
+        x = embed(self.trunk, images.to(self.device))
+        text = text if text is None else text.to(x.dtype)
         kept, attended = {}, None
         for i, block in enumerate(self.trunk.blocks):
             if text is not None and str(i) in self.cross_attention:
@@ -227,7 +233,7 @@ class SteerViT(nn.Module):
         """Encode, connect and fold a list of prompts once; the result serves any number of images."""
         text, mask = self.encode_text(texts)
         layers = {int(i): layer.fold(text, mask) for i, layer in self.cross_attention.items()}
-        return PromptBank(tuple(texts), layers)
+        return PromptBank(tuple(texts), layers).to(self.dtype)
 
     @torch.inference_mode()
     def segment(self, images: Tensor, prompts: PromptBank, max_tokens: int | None = None) -> Tensor:
@@ -236,5 +242,7 @@ class SteerViT(nn.Module):
         Equal to the head's logits of P single calls; blocks before the first cross-attention run once per
         image. `max_tokens` bounds the tokens held at a time (memory; by default chosen for the device).
         """
-        logits = run_ensemble(self, images.to(self.device, self.dtype), prompts, max_tokens)
+        if not len(prompts):
+            raise ValueError("expected at least one prompt, got an empty prompt bank")
+        logits = run_ensemble(self, images.to(self.device), prompts, max_tokens)
         return logits.unflatten(-1, self.grid_size)

@@ -13,7 +13,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from steervit.nano_trunk import nano_trunk
+from steervit.nano_trunk import WhitenedPatchEmbed, nano_trunk
 
 
 def build_trunk(vision: dict) -> VisionTransformer:
@@ -65,7 +65,12 @@ def without_pooling(trunk: VisionTransformer) -> VisionTransformer:
 
 
 def embed(trunk: VisionTransformer, images: Tensor) -> Tensor:
-    """Images (B, 3, S, S), normalised -> the tokens that enter the first block, (B, N, D)."""
+    """Images (B, 3, S, S), normalised -> the tokens that enter the first block, (B, N, D).
+
+    Images are taken to the trunk's precision, except for nano, whose filters need float32.
+    """
+    if not isinstance(trunk.patch_embed, WhitenedPatchEmbed):
+        images = images.to(trunk.cls_token.dtype if trunk.cls_token is not None else trunk.pos_embed.dtype)
     x = trunk.patch_embed(images)
     x = trunk._pos_embed(x)
     return trunk.norm_pre(trunk.patch_drop(x))

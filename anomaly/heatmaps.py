@@ -1,0 +1,56 @@
+"""From a model's patch logits to one heatmap of an image: activation, prompt average, smoothing, size.
+
+Pure arrays; knows no model and no files. Letters: P prompts, h x w patches, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from anomaly.errors import SteerAnomalyError
+
+ACTIVATIONS = ("softmax", "sigmoid", "logit")
+TOP_FRACTION = 0.001  # of a map's pixels: the image score is their mean
+
+
+def activate(logits: np.ndarray, activation: str) -> np.ndarray:
+    """Logits (..., h, w) to map values, float32, higher is more anomalous.
+
+    `softmax`: the share of all patches' mass, times their number, so that 1 is even (paper, section 4);
+    `sigmoid`: 0..1; `logit`: unchanged. Raises `SteerAnomalyError` for another name.
+    """
+    logits = logits.astype(np.float32)
+    if activation == "logit":
+        return logits
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    if activation == "softmax":
+        weights = np.exp(logits - logits.max((-2, -1), keepdims=True))
+        return weights / weights.mean((-2, -1), keepdims=True)
+    raise SteerAnomalyError(f"expected --activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+
+
+def average(maps: np.ndarray, contrast: int = 0) -> np.ndarray:
+    """Mean over prompts, (P, h, w) -> (h, w); the mean of the last `contrast` maps is subtracted from it."""
+    wanted = maps[: len(maps) - contrast].mean(0)
+    return wanted - maps[len(maps) - contrast :].mean(0) if contrast else wanted
+
+
+def resize(heatmap: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Bilinear (half-pixel centres) to `size_hw`; values stay within the range they had."""
+    height, width = size_hw
+    if heatmap.shape == (height, width):
+        return heatmap
+    return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def smooth(heatmap: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian of `sigma` pixels of this map, borders reflected; 0 leaves it alone."""
+    return cv2.GaussianBlur(heatmap, (0, 0), sigma) if sigma > 0 else heatmap
+
+
+def image_score(heatmap: np.ndarray) -> float:
+    """Mean of the top 0.1 % of the map's pixels, at least one: a peak that no single pixel decides."""
+    count = max(1, round(heatmap.size * TOP_FRACTION))
+    return float(np.partition(heatmap, heatmap.size - count, axis=None)[-count:].mean())
