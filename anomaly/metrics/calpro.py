@@ -62,8 +62,8 @@ def _result(
     steps: int,
 ) -> MetricResult:
     definition = (
-        f"mean coverage of all regions at {steps} equal-width thresholds from the lowest to the highest score "
-        "of all maps; points below the limit, false-positive rate rescaled to 0..1, trapezoid"
+        f"mean coverage of all regions at {steps} equal-width thresholds from the lowest to the highest "
+        "score of all maps; points below the limit, false-positive rate rescaled to 0..1, trapezoid"
     )
     resolution = "as given" if size_hw is None else f"{size_hw[1]} x {size_hw[0]} pixels"
     name = f"pro_calpro{steps}"

@@ -57,6 +57,10 @@ class Pages:
         self._used = end
         return True
 
+    def distinct(self) -> int:
+        """How many keys were counted."""
+        return int(np.count_nonzero(self._cells[: self._used]))
+
     def sparse(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys that were counted, ascending, and their counts."""
         pages = np.flatnonzero(self._start)
