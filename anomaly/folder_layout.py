@@ -49,6 +49,22 @@ def folder_samples(folder: Path) -> list[Sample]:
     raise SteerAnomalyError(f"{folder}: no test set found; {EXPECTED}")
 
 
+def mask_samples(folder: Path) -> list[Sample]:
+    """A folder that holds nothing but masks: each stands for its image, and is good when it is black.
+
+    Raises `SteerAnomalyError` when there is no image file directly in `folder`.
+    """
+    masks = images_in(folder)
+    if not masks:
+        raise SteerAnomalyError(f"--gt {folder}: neither a test set nor a folder of masks; {EXPECTED}")
+    return with_distinct_keys(decided_by_mask(p, (p,), f"test/{p.stem}") for p in masks)
+
+
+def holds_masks_only(folder: Path) -> bool:
+    """Whether `folder` has image files directly in it and is no test set."""
+    return folder.is_dir() and _kind(folder) is None and bool(images_in(folder))
+
+
 def _kind(folder: Path) -> str | None:
     if (folder / "test").is_dir():
         return "mvtec"

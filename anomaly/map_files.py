@@ -45,7 +45,7 @@ def read_map(path: Path) -> np.ndarray:
     """
     try:
         score_map = _decode(path)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # decoders meet broken files with anything: OSError, ValueError, struct.error
         raise SteerAnomalyError(f"{path}: cannot read the map ({error}); write it again") from error
     score_map = _single_channel(np.asarray(score_map), path)
     if np.isnan(score_map).any():
@@ -55,22 +55,6 @@ def read_map(path: Path) -> np.ndarray:
             "division by zero where it is made, and write it again"
         )
     return np.ascontiguousarray(score_map, dtype=np.float32)
-
-
-def find_map(folder: Path, category: str, key: str) -> Path:
-    """The map of one image: below `folder/category` or `folder` itself, with any known ending.
-
-    Raises `SteerAnomalyError` naming what was looked for.
-    """
-    for base in (folder / category, folder):
-        for suffix in SUFFIXES:
-            if (candidate := base / f"{key}{suffix}").is_file():
-                return candidate
-    raise SteerAnomalyError(
-        f"{folder / category / key}.tiff: no map (nor .tif, .npy, .png, nor without the category). "
-        "Every test image "
-        "needs its map, named as MVTec's evaluation code expects: <category>/test/<defect>/<image>.tiff"
-    )
 
 
 def _decode(path: Path) -> np.ndarray:

@@ -88,6 +88,22 @@ def read_mask(sample: Sample, size_hw: tuple[int, int]) -> np.ndarray | None:
     return union
 
 
+def image_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width of an image as `anomaly.images.read_image` gives it, from the file's head alone.
+
+    Raises `SteerAnomalyError` when it is no image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
+    except OSError as error:
+        raise SteerAnomalyError(f"{path}: cannot read the image ({error}); restore the file") from error
+    return (width, height) if turned else (height, width)
+
+
 def mask_pixels(path: Path) -> np.ndarray:
     """One mask file as bool H x W. Raises `SteerAnomalyError` when it is not a readable image."""
     import cv2
