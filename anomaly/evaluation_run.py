@@ -5,6 +5,7 @@ Writes `run.json`, `journal/`, `maps/` and `categories/`; `anomaly.result_files`
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -27,7 +28,8 @@ VOLATILE = ("device", "batch_size", "threads", "command", "milliseconds")
 class Options:
     """How to evaluate. `limits`: false-positive rates PRO is integrated up to, the first being `pro`.
 
-    `calpro_size`: also score as `calpro200` does, with maps resized to that many pixels squared.
+    `calpro_size`: also score as `calpro200` does, with maps resized to that many pixels squared. Without
+    `save_maps` a category's maps are deleted when it is done.
     """
 
     limits: tuple[float, ...] = (0.3,)
@@ -99,15 +101,15 @@ def _evaluate_one(
         watcher.finish(images, result)
         write_json(path, {"identity": identity, "result": result.to_dict()})
     processes.wait()
+    if processes.leads and not options.save_maps:
+        _drop_maps(maps, result)
     return result
 
 
-def drop_maps(out: Path, results: list[CategoryResult]) -> None:
-    """Deletes the maps of categories that are done; those with images left out stay, to be completed."""
-    for result in results:
-        if not result.left_out:
-            shutil.rmtree(out / "maps" / result.category, ignore_errors=True)
-    maps = out / "maps"
+def _drop_maps(maps: Path, result: CategoryResult) -> None:
+    """Deletes the maps of a category that is done; where images were left out they stay, to be completed."""
+    if not result.left_out:
+        shutil.rmtree(maps / result.category, ignore_errors=True)
     if maps.is_dir() and not any(maps.iterdir()):
         maps.rmdir()
 
@@ -144,7 +146,7 @@ def _claim(out: Path, mine: dict[str, Any]) -> str | None:
     path = out / "run.json"
     try:
         if not path.is_file():
-            write_json(path, mine)
+            write_json(path, {**mine, **_about()})
             return None
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except (SteerAnomalyError, OSError, ValueError) as error:
@@ -157,6 +159,23 @@ def _claim(out: Path, mine: dict[str, Any]) -> str | None:
         "must not mix: "
         "give another --out, or delete that folder"
     )
+
+
+def _about() -> dict[str, Any]:
+    """What produced a run, for its record; versions of what is loaded, so that nothing is loaded for this."""
+    import platform
+    import shlex
+    import sys
+
+    from anomaly import __version__
+
+    loaded = {n: sys.modules[n].__version__ for n in ("numpy", "cv2", "torch", "timm") if n in sys.modules}
+    return {
+        "tool": f"steer-anomaly eval {__version__}",
+        "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **loaded},
+    }
 
 
 def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

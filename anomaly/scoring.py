@@ -238,13 +238,15 @@ def _add(columns: dict[str, dict[str, Any]], result: MetricResult | None, prefix
 
 
 def _thinned(pixels: MetricResult | None, image: MetricResult | None) -> dict[str, list[float | None]]:
-    """Curves for plots: at most `CURVE_POINTS` points each, nan as null."""
+    """Curves for plots: at most twice `CURVE_POINTS` points each, nan as null."""
     curves: dict[str, list[float | None]] = {}
     for prefix, result in (("pixel", pixels), ("image", image)):
         if result is None or result.curves is None:
             continue
         fpr = result.curves.fpr
-        keep = np.unique(np.searchsorted(fpr, np.linspace(0, 1, CURVE_POINTS)).clip(0, max(fpr.size - 1, 0)))
+        # Evenly over the whole range, and more densely towards zero, where curves are steep.
+        wanted = np.concatenate([np.linspace(0, 1, CURVE_POINTS), np.geomspace(1e-6, 1, CURVE_POINTS)])
+        keep = np.unique(np.searchsorted(fpr, wanted).clip(0, max(fpr.size - 1, 0)))
         for name in ("fpr", "tpr", "precision", "pro"):
             values = getattr(result.curves, name)
             if values is not None and values.size:

@@ -14,7 +14,7 @@ from anomaly.cards import load
 
 def draw(path: Path, mask_path: Path | None, seed: int, size_hw: tuple[int, int] = (24, 32)) -> None:
     """A noisy grey image; with `mask_path`, a brighter square in it and its mask."""
-    rng = np.random.default_rng([seed, zlib.crc32("/".join(path.parts[-4:]).encode())])
+    rng = np.random.default_rng([seed, zlib.crc32("/".join(path.parts[-5:]).encode())])
     image = rng.normal(90, 12, (*size_hw, 3))
     if mask_path is not None:
         y, x = rng.integers(1, size_hw[0] - 9), rng.integers(1, size_hw[1] - 9)

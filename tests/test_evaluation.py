@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from anomaly import journal
 from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation import TestImages, inspect_category
-from anomaly.evaluation_run import Options, drop_maps, evaluate
+from anomaly.evaluation_run import Options, evaluate
 from anomaly.folder_layout import folder_samples
 from anomaly.layouts import mvtec
 from anomaly.map_files import map_path, read_map
@@ -35,7 +35,9 @@ def cup(tmp_path):
 
 def run(images, out, inspector=None, **options):
     inspector = inspector or FakeInspector()
-    (result,) = evaluate(inspector, "folder", [images], out, Options(**{"batch_size": 2, **options}), ALONE)
+    (result,) = evaluate(
+        inspector, "folder", [images], out, Options(**{"batch_size": 2, "save_maps": True, **options}), ALONE
+    )
     return result
 
 
@@ -73,12 +75,10 @@ def test_seg_f1_needs_a_threshold_and_pools_pixels(cup, tmp_path):
 
 
 def test_a_second_run_inspects_nothing(cup, tmp_path):
-    first = run(cup, tmp_path / "out")
-    again = FakeInspector()
-    assert run(cup, tmp_path / "out", again) == first and again.inspected == []
-    drop_maps(tmp_path / "out", [first])
+    first = run(cup, tmp_path / "out", save_maps=False)
     assert not (tmp_path / "out/maps").exists()
-    assert run(cup, tmp_path / "out", again) == first and again.inspected == []
+    again = FakeInspector()
+    assert run(cup, tmp_path / "out", again, save_maps=False) == first and again.inspected == []
     run(cup, tmp_path / "out", again, save_maps=True)  # the maps are wanted now, and gone
     assert len(again.inspected) == 6
 
@@ -104,17 +104,16 @@ def test_bad_files_leave_their_image_out_and_the_rest_stands(cup, tmp_path):
     drawn.write(cup.samples[0].masks[0], np.zeros((24, 32), np.uint8))
     drawn.write(cup.samples[1].masks[0], np.ones((48, 64), np.uint8))
     cup.samples[2].image.write_bytes(b"not a picture")
-    result = run(cup, tmp_path / "out")
+    result = run(cup, tmp_path / "out", save_maps=False)
     reasons = [entry["reason"] for entry in result.left_out]
     assert len(reasons) == 3 and (result.good, result.defective) == (1, 2)
     assert (
         "all black" in reasons[0] and "larger than its image" in reasons[1] and "good/000.png" in reasons[2]
     )
-    drop_maps(tmp_path / "out", [result])
     for sample, seed in zip(cup.samples[:3], (0, 1, 2), strict=True):
         drawn.draw(sample.image, sample.masks[0] if sample.masks else None, seed)
     again = FakeInspector()
-    mended = run(cup, tmp_path / "out", again)
+    mended = run(cup, tmp_path / "out", again, save_maps=False)
     assert mended.left_out == [] and len(again.inspected) == 3  # what was sound is not done again
 
 

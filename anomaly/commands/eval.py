@@ -87,20 +87,23 @@ def _run(
     options: dict[str, Any],
     processes: Processes,
 ) -> bool:
-    from anomaly.evaluation_run import drop_maps, evaluate
+    from anomaly.evaluation_run import evaluate
 
     card, categories = _categories(benchmark, root, mine)
     inspector = inspection.make_inspector(**options)
     settings = inspector.settings()
     out = out or Path("runs") / f"eval-{Path(benchmark).stem}-{Path(str(settings.get('model'))).stem}"
     how = _how(mine, card, options)
-    watcher = _watcher(out, processes)
-    results = evaluate(inspector, f"{benchmark} {mine['split']}", categories, out, how, processes, watcher)
+    watcher = _watcher(out, mine["split"], processes)
+    name = f"{Path(benchmark).stem} {mine['split']}"
+    try:
+        results = evaluate(inspector, name, categories, out, how, processes, watcher)
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted. What is done is kept in {out}: run the same command to go on", err=True)
+        raise click.exceptions.Exit(130) from None
     if processes.leads:
         summary = _summary(card, root, settings, results, mine, how)
-        _write(summary, categories, out, mine["split"])
-        if not how.save_maps and mine["split"] == "public":
-            drop_maps(out, results)
+        _write(summary, out, mine["split"])
     return any(r.left_out for r in results)
 
 
@@ -144,21 +147,19 @@ def _summary(
 ) -> Summary:
     from anomaly.summary import Summary, coverage_notes
 
-    title = card.title if card else f"folder {root.resolve().name}"
+    title = card.title if card else f"own images {root.resolve().name}"
     notes = coverage_notes(card, results, mine["limit"], mine["split"])
     return Summary(title, str(settings.get("model")), results, notes, card, settings, how.limits[0])
 
 
-def _write(summary: Summary, categories: list[TestImages], out: Path, split: str) -> None:
+def _write(summary: Summary, out: Path, split: str) -> None:
     from anomaly.result_files import write_results
-    from anomaly.submission import MAPS, write_submission
+    from anomaly.submission import MAPS
     from anomaly.tables import text
 
     for entry in summary.left_out:
         click.echo(f"left out: {entry['reason']}", err=True)
     if split != "public":
-        for images in categories:
-            write_submission(out, images.name, images.samples, _reader(out, images.name))
         click.echo(f"The labels of this test set are secret. Files for MVTec's server: {out / MAPS}")
         if not (out / "anomaly_images_thresholded").is_dir():
             click.echo(
@@ -170,16 +171,20 @@ def _write(summary: Summary, categories: list[TestImages], out: Path, split: str
     click.echo(f"\nReport: {paths[-1]}")
 
 
-def _watcher(out: Path, processes: Processes) -> Watcher:
+def _watcher(out: Path, split: str, processes: Processes) -> Watcher:
     from anomaly.evaluation_run import Watcher
     from anomaly.gallery import draw_gallery
+    from anomaly.submission import write_submission
 
     if not processes.leads:
         return Watcher()
     progress = Progress()
 
     def finish(images: TestImages, result: Any) -> None:
-        draw_gallery(out, images, result, _reader(out, images.name))
+        if split == "public":
+            draw_gallery(out, images, result, _reader(out, images.name))
+        else:
+            write_submission(out, images.name, images.samples, _reader(out, images.name))
 
     return Watcher(progress.begin, progress.advance, finish)
 

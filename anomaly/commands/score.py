@@ -127,7 +127,7 @@ def _summary(
 ) -> Any:
     from anomaly.summary import Summary, coverage_notes
 
-    title = card.title if card else f"folder {root.resolve().name}"
+    title = card.title if card else f"own images {root.resolve().name}"
     name = options["name"] or maps.resolve().name
     settings = {"maps": str(maps), "image_score": options["image_score"], "resize": options["resize"]}
     return Summary(title, name, results, coverage_notes(card, results, None), card, settings, limit)
