@@ -284,6 +284,20 @@ def test_dense_and_sorted_counting_agree(monkeypatch):
         assert_same_state(expected, metrics.state())
 
 
+def test_half_precision_maps_are_counted_in_pages_until_others_come(monkeypatch):
+    monkeypatch.setattr("anomaly.metrics.pages.MAX_CELLS", 1 << 18)
+    halves = [(scores.astype(np.float16), mask) for scores, mask in draw(2, images=6, size=60)]
+    samples = halves + draw(3, images=2, size=60)
+    metrics = PixelMetrics()
+    metrics._all._buffer = 3000
+    for sample in halves:
+        metrics.update(*sample)
+    assert metrics._all._pages is not None
+    for sample in samples[len(halves) :]:
+        metrics.update(*sample)
+    assert_same_state(measured(samples).state(), metrics.state())
+
+
 def test_wide_counters_take_over(monkeypatch):
     monkeypatch.setattr("anomaly.metrics.pages.SMALL_TOTAL", 1000)
     samples = draw(2, images=6, size=30, levels=3)
@@ -384,6 +398,11 @@ def test_a_state_of_another_format_is_refused():
     state["header"] = state["header"] + [1, 0, 0]
     with pytest.raises(SteerAnomalyError, match="format"):
         PixelMetrics.from_state(state)
+
+
+def test_a_budget_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="budget"):
+        PixelMetrics(budget=0)
 
 
 def test_merging_different_budgets_is_refused():

@@ -20,6 +20,8 @@ class CodeHistogram:
     """Counts of codes, exact up to `budget` distinct ones; sorts only every `buffer` codes."""
 
     def __init__(self, budget: int = BUDGET, buffer: int = BUFFER) -> None:
+        if budget < 1:
+            raise ValueError(f"expected a budget of at least one distinct score, got {budget}; leave it out")
         self.budget = budget
         self.shift = 0
         self._buffer = buffer

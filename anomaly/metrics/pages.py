@@ -14,14 +14,15 @@ MAX_CELLS = 1 << 23
 class Pages:
     """Counters in pages of 2**PAGE_BITS neighbouring keys; a page exists once one of its keys was met.
 
-    A key is a code without its `shift` low bits. At most MAX_CELLS counters are kept; the system gives them
-    memory when they are first touched. Counters have four bytes
-    unless `large`, since what fits the cache counts twice as fast; `add` refuses what they could not hold.
+    A key is a code without its `shift` low bits and must be a multiple of 2**`spare`, as every code of a
+    float16 map is for 13. At most MAX_CELLS counters are kept; they take memory only when first
+    touched, four bytes each unless `large`, since what fits the cache counts twice as fast.
     """
 
-    def __init__(self, shift: int, large: bool = False) -> None:
+    def __init__(self, shift: int, spare: int = 0, large: bool = False) -> None:
+        self._spare = spare
         # Start of each page in `cells`. Zero stands for "no page yet", so the first page is left unused.
-        self._start = np.zeros(max(1, 1 << max(0, CODE_BITS - shift - PAGE_BITS)), np.int64)
+        self._start = np.zeros(max(1, 1 << max(0, CODE_BITS - shift - spare - PAGE_BITS)), np.int64)
         self._cells: np.ndarray = np.zeros(MAX_CELLS, np.int64 if large else np.uint32)
         self._room = (1 << 63 if large else 1 << 32) - 1
         self._used = 1 << PAGE_BITS
@@ -29,7 +30,9 @@ class Pages:
     @classmethod
     def holding(cls, shift: int, keys: np.ndarray, counts: np.ndarray) -> Pages | None:
         """Pages with these distinct keys counted, or None when these alone take half the room."""
-        pages = cls(shift, large=bool(counts.sum() > SMALL_TOTAL))
+        bits = int(np.bitwise_or.reduce(keys, initial=0))
+        spare = (bits & -bits).bit_length() - 1 if bits else 0
+        pages = cls(shift, spare, large=bool(counts.sum() > SMALL_TOTAL))
         return pages if pages.add(keys, counts) and 2 * pages._used <= MAX_CELLS else None
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> bool:
@@ -37,6 +40,10 @@ class Pages:
         total = keys.size if counts is None else int(counts.sum())
         if total > self._room:
             return False
+        if self._spare:
+            if np.any(keys & ((1 << self._spare) - 1)):
+                return False
+            keys = keys >> self._spare
         page = keys >> PAGE_BITS
         cell = self._start.take(page)
         if not cell.all():
@@ -72,4 +79,4 @@ class Pages:
             row, column = np.nonzero(block)
             keys.append((pages[first + row] << PAGE_BITS) + column)
             counts.append(block[row, column].astype(np.int64))
-        return np.concatenate(keys), np.concatenate(counts)
+        return np.concatenate(keys) << self._spare, np.concatenate(counts)
