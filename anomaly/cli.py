@@ -11,10 +11,18 @@ import click
 
 from anomaly import __version__
 from anomaly.commands.datasets import datasets
+from anomaly.commands.eval import eval_command
 from anomaly.commands.inspect import inspect
 from anomaly.commands.models import models
 from anomaly.commands.prompts import prompts
+from anomaly.commands.score import score
 from anomaly.errors import SteerAnomalyError
+
+
+class Refused(click.ClickException):
+    """Bad input or settings: the message, and exit code 2."""
+
+    exit_code = 2
 
 
 class Tool(click.Group):
@@ -24,9 +32,7 @@ class Tool(click.Group):
         try:
             return super().invoke(ctx)
         except SteerAnomalyError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise Refused(str(error)) from error
 
 
 @click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,5 +41,5 @@ def main() -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, prompts, models, datasets):
+for command in (inspect, eval_command, score, prompts, models, datasets):
     main.add_command(command)

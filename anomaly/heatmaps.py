@@ -28,7 +28,9 @@ def activate(logits: np.ndarray, activation: str) -> np.ndarray:
     if activation == "softmax":
         weights = np.exp(logits - logits.max((-2, -1), keepdims=True))
         return weights / weights.mean((-2, -1), keepdims=True)
-    raise SteerAnomalyError(f"expected --activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    raise SteerAnomalyError(
+        f"expected --activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
+    )
 
 
 def average(maps: np.ndarray, contrast: int = 0) -> np.ndarray:

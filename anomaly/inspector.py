@@ -20,7 +20,7 @@ from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspection import Inspection
-from anomaly.model_files import ModelRecord, load_model
+from anomaly.model_files import load_model
 from anomaly.prompts import PromptSet
 from anomaly.regions import find_regions
 from anomaly.threshold import OperatingPoint, defaults
@@ -70,7 +70,7 @@ class Inspector:
         self.smooth = shipped.smooth if smooth is None else smooth
         self.scales = scales or shipped.scales
         self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.scales)]
-        heatmaps.activate(np.zeros((1, 1)), self.activation)  # a wrong name is said now, not at the first image
+        heatmaps.activate(np.zeros((1, 1)), self.activation)  # a wrong name is said now
         as_shipped = (self.activation, self.smooth, self.scales) == (
             shipped.activation, shipped.smooth, shipped.scales,
         )  # fmt: skip
@@ -95,7 +95,7 @@ class Inspector:
         return [replace(one, milliseconds=each) for one in found]
 
     def prepare(self, object: str, last: bool = False) -> None:
-        """Encode the prompts for `object` now; with `last` also free the text tower (1.4 GB for RoBERTa-large)."""
+        """Encode the prompts for `object` now; with `last` free the text tower (1.4 GB for RoBERTa-large)."""
         self._bank(prompt_sets.object_name(object))
         if last:
             self.model.drop_text_encoder()
@@ -135,7 +135,7 @@ class Inspector:
             one = heatmaps.average(heatmaps.activate(logits, self.activation), contrast)
             maps.append(heatmaps.resize(one, self._working_size(tiling)))
         size = max(map(np.shape, maps))
-        mean = np.mean([heatmaps.resize(one, size) for one in maps], axis=0, dtype=np.float32)
+        mean = np.stack([heatmaps.resize(one, size) for one in maps]).mean(0)
         mean = heatmaps.smooth(mean, self.smooth)
         return heatmaps.resize(mean, image.shape[:2]), heatmaps.image_score(mean)
 
@@ -151,7 +151,7 @@ class Inspector:
     def _judge(self, heatmap: np.ndarray, score: float, object: str) -> Inspection:
         point, mask = self.point, np.zeros(heatmap.shape, bool)
         anomalous = None if point is None else score >= point.threshold
-        if anomalous:
+        if point is not None and anomalous:
             # Small images may miss the score's level by interpolation: their hottest pixel is still shown.
             mask = heatmap >= min(point.mask_threshold, float(heatmap.max()))
         return Inspection(

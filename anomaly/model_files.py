@@ -39,7 +39,11 @@ def load_model(
         files = find_files(model)
     except (ValueError, OSError) as error:
         raise SteerAnomalyError(str(error)) from error
-    used = {"checkpoint": _weights(files.checkpoint), "trunk": trunk or files.trunk, "text": text_encoder or files.text}
+    used = {
+        "checkpoint": _weights(files.checkpoint),
+        "trunk": trunk or files.trunk,
+        "text": text_encoder or files.text,
+    }
     hashes = {part: sha256_of(_weights(Path(path))) for part, path in used.items() if path is not None}
     return loaded, _record(str(model), hashes, files.checkpoint)
 
@@ -52,6 +56,8 @@ def _record(model: str, hashes: dict[str, str], checkpoint: Path) -> ModelRecord
     card_file = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "MODEL_CARD.md"
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
     if Path(model).expanduser().exists():
-        return ModelRecord(Path(model).stem, f"a checkpoint of your own, {Path(model).name}", "its owner's", hashes, card)
+        return ModelRecord(
+            Path(model).stem, f"a checkpoint of your own, {Path(model).name}", "its owner's", hashes, card
+        )
     known = find(model)
     return ModelRecord(known.name, known.about, known.licence, hashes, card)

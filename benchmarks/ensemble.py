@@ -136,7 +136,9 @@ def main(repeats: int, trunk: str, resolution: int) -> None:
         ratio = statistics.median(a / b for a, b in zip(seconds[base], seconds[name], strict=True))
         mid = statistics.median(seconds[name])
         difference = (maps[name] - maps[base]).abs().max().item()
-        rank = min(spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(maps[name], maps[base], strict=True))
+        rank = min(
+            spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(maps[name], maps[base], strict=True)
+        )
         share = work / mid / peaks["bf16" if "bf16" in name else "fp32"]
         shown = "" if name == base else f"{share:.0%}"
         print(f"| {name} | {mid:.2f} | {ratio:.2f} | {difference:.1e} | {rank:.5f} | {shown} |")

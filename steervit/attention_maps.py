@@ -34,7 +34,9 @@ def suppress_sinks(maps: Tensor) -> Tensor:
     for replacement in ("global", "global", "local"):
         around = neighbour_mean(maps)
         sinks = (maps > _outlier_level(maps)) & (maps > around) & (maps > RATIO * (around + 1e-8))
-        maps = torch.where(sinks, maps.mean((1, 2), keepdim=True) if replacement == "global" else around, maps)
+        maps = torch.where(
+            sinks, maps.mean((1, 2), keepdim=True) if replacement == "global" else around, maps
+        )
     return maps
 
 

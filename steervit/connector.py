@@ -11,9 +11,10 @@ class Connector(nn.Module):
     def __init__(self, text_dim: int, vision_dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(text_dim, text_dim), nn.ReLU(), nn.Linear(text_dim, vision_dim))
-        for layer in (self.mlp[0], self.mlp[2]):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def forward(self, text: Tensor) -> Tensor:
         """Text tokens (P, L, d_t) -> (P, L, d_v)."""

@@ -64,8 +64,8 @@ class FoldedText:
 
     def to(self, *args, **kwargs) -> FoldedText:
         """On another device or in another precision, with the arguments of `Tensor.to`."""
-        moved = (tensor.to(*args, **kwargs) for tensor in (self.score, self.bias, self.value))
-        return FoldedText(*moved, self.heads)
+        score, bias, value = (tensor.to(*args, **kwargs) for tensor in (self.score, self.bias, self.value))
+        return FoldedText(score, bias, value, self.heads)
 
     def columns(self) -> tuple[Tensor, Tensor]:
         """All prompts side by side, (D, P*H*L) and (P*H*L,): for tokens that every prompt still shares."""
@@ -106,7 +106,9 @@ class GatedCrossAttention(nn.Module):
     def fold(self, text: Tensor, mask: Tensor) -> FoldedText:
         """text (P, L, D), mask (P, L) -> the prompts ready for `forward_folded`. Computed in float32."""
         attn = self.cross_attn
-        keys, values = (attn._split_heads(x) for x in (text.float() @ attn.to_kv.weight.float().T).chunk(2, -1))
+        keys, values = (
+            attn._split_heads(x) for x in (text.float() @ attn.to_kv.weight.float().T).chunk(2, -1)
+        )
         w_q = attn.to_q.weight.float().unflatten(0, (attn.heads, attn.head_dim))  # (H, K, D)
         w_o = attn.to_out.weight.float().unflatten(1, (attn.heads, attn.head_dim))  # (D, H, K)
         raw = torch.einsum("phlk,hkd->pdhl", keys, w_q).flatten(2) * attn.head_dim**-0.5

@@ -6,12 +6,14 @@ scores stay in the cache; and the layer scale joins the residual sum. Letters: B
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.layers import LayerScale
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def run_block(block: nn.Module, x: Tensor) -> Tensor:
+def run_block(block: Any, x: Tensor) -> Tensor:
     """`block(x)` for x (B, N, D) in eval mode, to rounding."""
     by_head = x.device.type == "cpu" and x.dtype == torch.bfloat16
     attended = block.norm1(x)
@@ -20,12 +22,14 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
     return _add_scaled(x, block.mlp(block.norm2(x)), block.ls2)
 
 
-def _add_scaled(x: Tensor, change: Tensor, scale: nn.Module) -> Tensor:
+def _add_scaled(x: Tensor, change: Tensor, scale: Any) -> Tensor:
     return torch.addcmul(x, change, scale.gamma) if isinstance(scale, LayerScale) else x + scale(change)
 
 
-def _attention_by_head(attn: nn.Module, x: Tensor) -> Tensor:
-    queries, keys, values = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+def _attention_by_head(attn: Any, x: Tensor) -> Tensor:
+    queries, keys, values = (
+        attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    )
     queries, keys = attn.q_norm(queries) * attn.scale, attn.k_norm(keys)
     out = torch.empty_like(x).unflatten(-1, (attn.num_heads, -1))  # (B, N, H, K)
     for sample in range(len(x)):

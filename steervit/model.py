@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,8 +47,11 @@ class SteerViT(nn.Module):
         config: dict,
     ) -> None:
         super().__init__()
-        self.trunk, self.text_encoder, self.connector, self.head = trunk, text_encoder, connector, head
-        self.cross_attention = nn.ModuleDict({str(i): layer for i, layer in sorted(cross_attention.items())})
+        self.trunk: Any = trunk
+        self.text_encoder, self.connector, self.head = text_encoder, connector, head
+        self.cross_attention: Any = nn.ModuleDict(
+            {str(i): layer for i, layer in sorted(cross_attention.items())}
+        )
         self.config = config
         self.name = config.get("name", "unnamed SteerViT")
         self.omega = 1.0
@@ -128,7 +132,7 @@ class SteerViT(nn.Module):
                 "load the model again to encode other prompts"
             )
         features, mask = self.text_encoder(texts)
-        return self.connector(features.to(self.connector.mlp[0].weight.dtype)), mask
+        return self.connector(features), mask
 
     def drop_text_encoder(self) -> None:
         """Free the text tower; prompts already prepared keep working."""
@@ -137,7 +141,11 @@ class SteerViT(nn.Module):
     # One prompt per image ----------------------------------------------------------------------------
 
     def encode(
-        self, images: Tensor, texts: Sequence[str] | None = None, blocks: Sequence[int] = (), attention: bool = False
+        self,
+        images: Tensor,
+        texts: Sequence[str] | None = None,
+        blocks: Sequence[int] = (),
+        attention: bool = False,
     ) -> Encoding:
         """Images (B, 3, S, S), normalised, each with its sentence (or None: the plain trunk) -> `Encoding`.
 
@@ -218,6 +226,7 @@ class SteerViT(nn.Module):
         if not self.trunk.num_prefix_tokens:
             raise ValueError("expected a trunk with a CLS token; this one pools its patches and has none")
         attention = self.encode(images, texts, attention=True).cls_attention
+        assert attention is not None  # asked for in the line above
         maps = pool_heads(attention.float(), head_pooling).view(-1, *self.grid_size)
         maps = suppress_sinks(maps) if remove_sinks else maps
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ class WhitenedPatchEmbed(nn.Module):
     The filters run in float32 whatever the precision of the rest, since whitening inverts a matrix.
     Has the attributes that timm asks of a patch embedding.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, img_size: int = 256, patch_size: int = 8, in_chans: int = 3, embed_dim: int = 96, **_: object
@@ -36,7 +41,7 @@ class WhitenedPatchEmbed(nn.Module):
     def project(self, features: Tensor) -> Tensor:
         """The learned part: (B, N, 80) -> (B, N, D)."""
         features = (features.float() - self.mean.float()) / self.std.float()
-        return self.proj(features.to(self.proj[0].weight.dtype))
+        return self.proj(features.to(next(self.proj.parameters()).dtype))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D)."""
@@ -54,7 +59,7 @@ def nano_trunk(
     """The trunk of `nano`, untrained; `image_size` must be a multiple of `patch_size` (pixels)."""
     if image_size % patch_size:
         raise ValueError(f"expected image_size a multiple of the patch size {patch_size}, got {image_size}")
-    trunk = VisionTransformer(
+    trunk: Any = VisionTransformer(
         img_size=image_size,
         patch_size=patch_size,
         embed_dim=width,

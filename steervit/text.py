@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,9 @@ MAX_TOKENS = 512
 class TextEncoder(nn.Module):
     """A RoBERTa model with its tokenizer. Always in eval mode and never trained by SteerViT itself."""
 
-    def __init__(self, tokenizer, model: nn.Module) -> None:
+    model: Any
+
+    def __init__(self, tokenizer: Any, model: nn.Module) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)

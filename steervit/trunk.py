@@ -7,11 +7,12 @@ between them. Letters: B images, N tokens (prefix tokens first), D width, H head
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor, nn
+from torch import Tensor
 
 from steervit.nano_trunk import WhitenedPatchEmbed, nano_trunk
 
@@ -64,19 +65,19 @@ def without_pooling(trunk: VisionTransformer) -> VisionTransformer:
     return trunk
 
 
-def embed(trunk: VisionTransformer, images: Tensor) -> Tensor:
+def embed(trunk: Any, images: Tensor) -> Tensor:
     """Images (B, 3, S, S), normalised -> the tokens that enter the first block, (B, N, D).
 
     Images are taken to the trunk's precision, except for nano, whose filters need float32.
     """
     if not isinstance(trunk.patch_embed, WhitenedPatchEmbed):
-        images = images.to(trunk.cls_token.dtype if trunk.cls_token is not None else trunk.pos_embed.dtype)
+        images = images.to(trunk.blocks[0].norm1.weight.dtype)
     x = trunk.patch_embed(images)
     x = trunk._pos_embed(x)
     return trunk.norm_pre(trunk.patch_drop(x))
 
 
-def cls_attention(block: nn.Module, x: Tensor) -> Tensor:
+def cls_attention(block: Any, x: Tensor) -> Tensor:
     """Attention of the CLS token to every token in `block`, whose input is x (B, N, D) -> (B, H, N)."""
     attn = block.attn
     queries, keys, _ = attn.qkv(block.norm1(x)).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)

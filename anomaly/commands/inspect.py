@@ -27,14 +27,24 @@ Exit codes: 0 done, 1 defects found (with --fail-on-defect), 2 wrong usage or se
 3 some images could not be read, 130 interrupted."""
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-@click.option("--object", "part", required=True, metavar="NAME", help="What the part is called: bottle, metal nut.")
-@click.option("--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results.")
+@click.option(
+    "--object", "part", required=True, metavar="NAME", help="What the part is called: bottle, metal nut."
+)
+@click.option(
+    "--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results."
+)
 @click.option("--overwrite", is_flag=True, help="Delete the results of another run in --out first.")
 @click.option("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @inspection_options
 def inspect(
-    inputs: tuple[str, ...], part: str, out: str, overwrite: bool, fail_on_defect: bool, quiet: bool, **options: Any
+    inputs: tuple[str, ...],
+    part: str,
+    out: str,
+    overwrite: bool,
+    fail_on_defect: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Find defects in photographs of one kind of part.
 
@@ -72,7 +82,12 @@ def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
         "object": part,
         "settings": inspector.settings(),
         "versions": {"python": platform.python_version()} | {k: m.__version__ for k, m in modules.items()},
-        "model": {"name": record.name, "about": record.about, "licence": record.licence, "sha256": record.hashes},
+        "model": {
+            "name": record.name,
+            "about": record.about,
+            "licence": record.licence,
+            "sha256": record.hashes,
+        },
         "card": record.card,
         "note": _note(inspector),
     }
@@ -82,7 +97,10 @@ def _note(inspector: Inspector) -> str:
     point = inspector.point
     about = f"Produced by {inspector.record.name}: {inspector.record.about}."
     if point is None:
-        return about + " No threshold was measured for this model with these settings, so images are scored, not judged."
+        return (
+            about
+            + " No threshold was measured for this model with these settings, so images are scored, not judged."
+        )
     return f"{about} Threshold {point.threshold:.3g}: {point.source}."
 
 

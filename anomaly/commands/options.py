@@ -56,7 +56,9 @@ def make_inspector(
     if texts and prompt_set:
         raise SteerAnomalyError("expected --prompts or --prompt, got both: put your sentences into a file")
     if tiles and options["scales"]:
-        raise SteerAnomalyError("expected --tiles or --scales, got both: --scales 1,3 averages tiles with the whole")
+        raise SteerAnomalyError(
+            "expected --tiles or --scales, got both: --scales 1,3 averages tiles with the whole"
+        )
     if tiles:
         options["scales"] = tiles
     chosen = prompts.from_texts(texts) if texts else prompts.load(prompt_set or "default")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor
 
 from steervit.filters import patch_features
-from steervit.training.rendering.shards import read_shard
 from steervit.training.targets import patch_fractions
 
 
@@ -28,6 +28,8 @@ def cache_shard(shard: Path, out: Path, patch: int = 8, batch: int = 8) -> Path:
     target = out / f"{shard.stem}.features.npz"
     if target.exists():
         return target
+    from steervit.training.rendering.shards import read_shard
+
     images, sentences = read_shard(shard)
     features, targets, scene_of, texts, kinds = [], [], [], [], []
     for start in range(0, len(images), batch):
@@ -83,4 +85,4 @@ class SceneData:
         """Indices of the sentences of each scene."""
         order = np.argsort(self.scene, kind="stable")
         bounds = np.searchsorted(self.scene[order], np.arange(len(self.features) + 1))
-        return [order[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [order[a:b] for a, b in pairwise(bounds)]

@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,8 @@ class NanoRecipe:
     vocabulary: int = 2048
     steps: int = 6000
     batch: int = 16
-    sentences: int = 3
-    window: int = 24
+    sentences: int = 2
+    window: int = 16
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.05
@@ -149,7 +150,7 @@ def window_logits(
     first cross-attention run once per scene.
     """
     text, mask = text_features(model, texts)
-    trunk = model.trunk
+    trunk: Any = model.trunk
     x = trunk.patch_embed.project(features) + trunk.pos_embed[:, 1 + index]
     first = (trunk.cls_token + trunk.pos_embed[:, :1]).expand(len(x), -1, -1)
     x, expanded = torch.cat([first, x], 1), False
@@ -165,7 +166,7 @@ def window_logits(
 def text_features(model: SteerViT, texts: list[str]) -> tuple[Tensor, Tensor]:
     """As `SteerViT.encode_text`, with gradients through the text tower; equal sentences are encoded once."""
     unique = sorted(set(texts))
-    encoder = model.text_encoder
+    encoder: Any = model.text_encoder
     tokens = encoder.tokenizer(unique, padding=True, return_tensors="pt")
     hidden = encoder.model(**{k: tokens[k] for k in ("input_ids", "attention_mask")}).last_hidden_state
     text = model.connector(nn.functional.normalize(hidden, dim=-1))
@@ -202,7 +203,10 @@ def train_nano(
     calibrate_features(model, data)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     batches, start = WindowBatches(data, recipe), 0
     if (out / "last.pt").exists():
@@ -230,14 +234,13 @@ def _step(
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(step, recipe)
     features, texts, targets, index = batches.draw()
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = window_logits(model, features, texts, index, recipe.sentences)
+    logits = window_logits(model, features, texts, index, recipe.sentences)
     loss = segmentation_loss(logits, targets) + recipe.presence * presence_loss(logits, targets)
     optimiser.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
-    return float(loss), float(pmass(logits, targets).nanmean())
+    return float(loss.detach()), float(pmass(logits.detach(), targets).nanmean())
 
 
 def _save(path: Path, model: SteerViT, optimiser, batches: WindowBatches, step: int) -> None:
@@ -270,5 +273,6 @@ def export(model: SteerViT, folder: Path) -> None:
     write_safetensors(folder, Checkpoint(model.config, half))
     trunk = {name: tensor.half().contiguous() for name, tensor in model.trunk.state_dict().items()}
     save_file(trunk, folder / "trunk.safetensors")
-    model.text_encoder.model.half().save_pretrained(folder / "text")
-    model.text_encoder.tokenizer.save_pretrained(folder / "text")
+    text: Any = model.text_encoder
+    text.model.half().save_pretrained(folder / "text")
+    text.tokenizer.save_pretrained(folder / "text")
