@@ -96,7 +96,7 @@ def _count_notes(card: Card, results: list[CategoryResult]) -> list[str]:
             )
     notes = []
     if differing:
-        more = f" (and {len(differing) - 1} more categories)" if len(differing) > 1 else ""
+        more = f" (so in {len(differing)} categories)" if len(differing) > 1 else ""
         notes.append(f"Not all test images of the benchmark, or others: {differing[0]}{more}.")
     if unknown:
         notes.append("The card does not know how many test images there should be, so that is unchecked.")

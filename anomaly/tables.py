@@ -39,7 +39,13 @@ def table(summary: Summary) -> tuple[list[str], list[list[str]], list[list[str]]
     rows = [_row(r, columns) for r in summary.results]
     means = [_mean_row(summary, columns, None), *(_mean_row(summary, columns, g) for g in summary.groups)]
     published = summary.card.published if summary.card else ()
-    quoted = [[p.method, "", "", *_quoted(p.values, columns)] for p in published]
+    comparable = [
+        c for c in columns if c != "pro" or not summary.card or summary.pro_limit == summary.card.pro_limit
+    ]
+    quoted = [
+        [p.method, "", "", *_quoted({c: p.values[c] for c in comparable if c in p.values}, columns)]
+        for p in published
+    ]
     return head, rows, means, [row for row in quoted if any(cell not in ("", "-") for cell in row[1:])]
 
 
@@ -99,7 +105,8 @@ def to_csv(summary: Summary) -> str:
 
 def to_markdown(summary: Summary) -> str:
     """The table in GitHub's Markdown, in percent."""
-    head, rows, means, published = table(summary)
+    head, *parts = table(summary)
+    rows, means, published = ([[c.replace("|", r"\|") for c in row] for row in part] for part in parts)
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     lines += [f"| {' | '.join(f'**{cell}**' if cell else '' for cell in row)} |" for row in means]
@@ -154,7 +161,7 @@ def _mean_row(summary: Summary, columns: list[str], group: str | None) -> list[s
     for column in columns:
         mean, over = summary.mean(column, group)
         cells.append(percent(mean) + ("" if over in (0, len(chosen)) else f" ({over} of {len(chosen)})"))
-    name = f"mean of {len(chosen)} {group}s" if group else "mean"
+    name = f"mean of {len(chosen)} {group}{'s' if len(chosen) > 1 else ''}" if group else "mean"
     return [name, str(sum(r.good for r in chosen)), str(sum(r.defective for r in chosen)), *cells]
 
 
@@ -171,6 +178,7 @@ def _latex(cells: list[str]) -> str:
 
 
 def _escape(cell: str) -> str:
-    for character in "&%$#_{}":
-        cell = cell.replace(character, "\\" + character)
-    return cell
+    """Text as LaTeX prints it; only the characters that mean something to LaTeX change."""
+    special = {c: f"\\{c}" for c in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(character, character) for character in cell)

@@ -117,6 +117,15 @@ def test_both_protocols_stand_side_by_side(tmp_path):
     assert entry["calpro200"] is not None and entry["provenance"]["calpro200"]["computed"] == "200 thresholds"
 
 
+def test_other_limits_of_pro_and_no_published_figure_beside_another_definition(tmp_path):
+    drawn.mvtec_category(tmp_path / "data/wood")
+    arguments = ("mvtec", "--root", tmp_path / "data", "--pro-limit", 0.05)
+    screen = run(*arguments, "--pro-limit", 0.3, "--out", tmp_path / "out")
+    entry = json.loads((tmp_path / "out/metrics.json").read_text())["categories"]["wood"]
+    assert entry["pro"] < entry["pro@0.3"] and "PRO@0.3" in screen
+    assert "82.1" not in screen and "87.8" in screen
+
+
 def test_maps_are_kept_on_request_in_mvtecs_naming(tmp_path):
     drawn.mvtec_category(tmp_path / "cup")
     run("folder", "--root", tmp_path, "--out", tmp_path / "out", "--save-maps")

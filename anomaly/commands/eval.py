@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", type=click.IntRange(1), help="At most so many images of each category, evenly picked."
 )
-@click.option("--pro-limit", type=click.FloatRange(0, 1, min_open=True), help="Integrate PRO up to this FPR.")
+@click.option(
+    "--pro-limit",
+    "pro_limits",
+    multiple=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Integrate PRO up to this false-positive rate; repeat it for more columns.  [default: the benchmark's]",
+)
 @click.option(
     "--protocol",
     "protocols",
@@ -71,7 +77,7 @@ def eval_command(
     """
     from anomaly.processes import joined
 
-    ours = ("names", "object_name", "split", "limit", "pro_limit", "protocols", "calpro_size", "save_maps")
+    ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps")
     mine = {name: options.pop(name) for name in ours}
     with joined() as processes:
         left_out = _run(benchmark, root, out, mine, options, processes)
@@ -132,9 +138,9 @@ def _limited(images: TestImages, limit: int | None) -> TestImages:
 def _how(mine: dict[str, Any], card: Card | None, options: dict[str, Any]) -> Options:
     from anomaly.evaluation_run import Options
 
-    first = mine["pro_limit"] or (card.pro_limit if card else 0.3)
+    limits = tuple(dict.fromkeys(mine["pro_limits"])) or (card.pro_limit if card else 0.3,)
     calpro_size = mine["calpro_size"] if "calpro200" in mine["protocols"] else None
-    return Options((first,), calpro_size, options.get("batch_size") or 8, mine["save_maps"])
+    return Options(limits, calpro_size, options.get("batch_size") or 8, mine["save_maps"])
 
 
 def _summary(
