@@ -40,16 +40,26 @@ def present_categories(card: Card, root: Path) -> list[str]:
     """The card's categories whose folder lies below `root`. Raises `SteerAnomalyError` when none does."""
     if not root.is_dir():
         raise SteerAnomalyError(f"--root {root}: no such folder; expected the unpacked {card.title}")
-    present = [c.name for c in card.categories if (root / (c.folder or c.name)).is_dir()]
-    if not present:
-        found = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
-        expected = ", ".join(c.name for c in card.categories[:4])
-        raise SteerAnomalyError(
-            f"--root {root} does not look like {card.title}: expected folders such as {expected}; "
-            f"found {found}. "
-            f"Give the folder that holds the categories (`steer-anomaly datasets info {card.name}`)"
-        )
-    return present
+    if present := _present(card, root):
+        return present
+    found = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
+    expected = ", ".join(c.name for c in card.categories[:4])
+    better = locate(card, root)
+    advice = f"try --root {better}" if better else f"see `steer-anomaly datasets info {card.name}`"
+    raise SteerAnomalyError(
+        f"--root {root} does not look like {card.title}: expected folders such as {expected}; found {found}. "
+        f"Give the folder that holds the categories ({advice})"
+    )
+
+
+def locate(card: Card, root: Path) -> Path | None:
+    """`root`, its parent or a folder in it, whichever holds categories: archives differ in their top folder."""
+    candidates = [root, *sorted(p for p in root.iterdir() if p.is_dir()), root.resolve().parent]
+    return next((folder for folder in candidates if _present(card, folder)), None)
+
+
+def _present(card: Card, root: Path) -> list[str]:
+    return [c.name for c in card.categories if (root / (c.folder or c.name)).is_dir()]
 
 
 def mvtec(folder: Path, prefix: str = "test", truth: Path | None = None) -> list[Sample]:

@@ -192,6 +192,12 @@ def test_wrong_input_says_what_was_expected(tmp_path, monkeypatch, arguments, wo
         run(*arguments)
 
 
+def test_only_mvtec_ad_2_has_private_splits(tmp_path):
+    drawn.mvtec_category(tmp_path / "wood")
+    output = run("mvtec", "--root", tmp_path, "--split", "private", code=2)
+    assert "only MVTec AD 2 has it" in output
+
+
 def test_a_missing_mask_stops_before_any_image_is_inspected(tmp_path, inspectors):
     folder = drawn.mvtec_category(tmp_path / "cup")
     (folder / "ground_truth/stain/000_mask.png").unlink()

@@ -103,6 +103,10 @@ def test_wrong_root_says_what_was_expected(tmp_path):
     with pytest.raises(SteerAnomalyError, match="no such folder"):
         present_categories(load("mvtec"), tmp_path / "nowhere")
     drawn.mvtec_category(tmp_path / "cable")
+    drawn.mvtec_category(tmp_path / "outer/inner/wood")
+    for folder, better in (("cable", "."), ("outer", "outer/inner")):
+        with pytest.raises(SteerAnomalyError, match=f"try --root {tmp_path / better}"):
+            present_categories(load("mvtec"), tmp_path / folder)
     with pytest.raises(SteerAnomalyError, match="has no folder 'bottle'"):
         find_samples(load("mvtec"), tmp_path, "bottle")
 

@@ -83,6 +83,7 @@ def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive
       steer-anomaly datasets get visa --root data/visa
     """
     from anomaly import cards
+    from anomaly.layouts import locate
 
     card = cards.load(name)
     root = root or Path("data") / name
@@ -93,7 +94,8 @@ def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive
         raise click.UsageError("Read the licence above. If you accept it, add --accept-licence")
     for archive in card.archives:
         _get(archive, root, keep_archive)
-    click.echo(f"{card.title} is in {root}. Next:\n  steer-anomaly datasets check {root} --as {name}")
+    found = locate(card, root) or root
+    click.echo(f"{card.title} is in {found}. Next:\n  steer-anomaly datasets check {found} --as {name}")
 
 
 @datasets.command("check")

@@ -122,6 +122,8 @@ def _categories(benchmark: str, root: Path, mine: dict[str, Any]) -> tuple[Card 
     from anomaly.cards import load
 
     card = load(benchmark)
+    if mine["split"] != "public" and card.layout != "mvtec-ad-2":
+        raise click.UsageError(f"--split {mine['split']}: only MVTec AD 2 has it, {card.title} does not")
     found = benchmark_categories(card, root, mine["names"], mine["object_name"], mine["split"])
     return card, [_limited(images, mine["limit"]) for images in found]
 
