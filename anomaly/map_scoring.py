@@ -139,6 +139,15 @@ def known_scores(folder: Path, category: str) -> dict[str, float]:
         return {}
 
 
+def known_settings(folder: Path) -> dict[str, Any]:
+    """What the model's settings were, where `folder` is the output of `steer-anomaly eval`; empty elsewhere."""
+    try:
+        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def _named(prefix: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     full = {
         (name if name.startswith("pro") else prefix + name): asdict(entry) for name, entry in found.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +114,3 @@ def verdict(summary: Summary) -> str:
     if summary.card is None:
         return " ".join(summary.notes)
     return "NOT THE FULL BENCHMARK. " + " ".join(summary.notes)
-
-
-Report = Callable[[str], None]

@@ -49,6 +49,7 @@ def figures(out, category="cup"):
 def test_kept_maps_give_the_evaluations_figures_without_the_model(evaluated):
     run(score, evaluated / "run", "--gt", evaluated / "data", "--out", evaluated / "again", "--draws", 0)
     assert figures(evaluated / "again") == figures(evaluated / "run")
+    assert json.loads((evaluated / "again/metrics.json").read_text())["model"] == "fake"
 
 
 @pytest.mark.parametrize("suffix", ["npy", "png", "tif"])

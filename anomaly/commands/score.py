@@ -43,7 +43,9 @@ SHOWN = ("pixel_auroc", "pixel_f1_max", "pro", "image_auroc", "image_f1_max")
 @click.option(
     "--calpro-size", default=518, show_default=True, help="Side in px that calpro200 resizes maps to."
 )
-@click.option("--name", help="What the method is called.  [default: the folder's name]")
+@click.option(
+    "--name", help="What the method is called.  [default: the model that eval used, or the folder's name]"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write tables, plots, report here.")
 @click.pass_context
 def score(context: click.Context, maps: Path, root: Path, benchmark: str, **options: Any) -> None:
@@ -125,11 +127,17 @@ def _same_images(mine: dict[str, Any], theirs: dict[str, Any], problems: list[An
 def _summary(
     card: Card | None, root: Path, maps: Path, results: list[Any], limit: float, options: dict[str, Any]
 ) -> Any:
+    from anomaly.map_scoring import known_settings
     from anomaly.summary import Summary, coverage_notes
 
+    made_by = known_settings(maps)
     title = card.title if card else f"own images {root.resolve().name}"
-    name = options["name"] or maps.resolve().name
-    settings = {"maps": str(maps), "image_score": options["image_score"], "resize": options["resize"]}
+    name = options["name"] or made_by.get("model") or maps.resolve().name
+    settings = made_by | {
+        "maps": str(maps),
+        "image_score": options["image_score"],
+        "resize": options["resize"],
+    }
     return Summary(title, name, results, coverage_notes(card, results, None), card, settings, limit)
 
 
