@@ -43,3 +43,7 @@ def main() -> None:
 
 for command in (inspect, eval_command, score, prompts, models, datasets):
     main.add_command(command)
+
+
+if __name__ == "__main__":
+    main(prog_name="steer-anomaly")

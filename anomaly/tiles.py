@@ -28,7 +28,8 @@ class Tiling:
     @property
     def strides(self) -> tuple[int, int]:
         """Patches from one tile to the next, down and right."""
-        return tuple(max(1, round(side * (1 - OVERLAP))) for side in self.grid)
+        h, w = self.grid
+        return max(1, round(h * (1 - OVERLAP))), max(1, round(w * (1 - OVERLAP)))
 
     @property
     def canvas(self) -> tuple[int, int]:

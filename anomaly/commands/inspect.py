@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anomaly.inspector import Inspector
     from anomaly.output import ResultFolder
 
-DEFECTS_FOUND, UNREADABLE = 1, 3
+DEFECTS_FOUND, UNREADABLE, INTERRUPTED = 1, 3, 130
 
 
 @click.command(
@@ -56,9 +56,13 @@ def inspect(
 
     paths = collect(inputs)
     inspector = make_inspector(**options)
-    with ResultFolder(out, run_info(inspector, part), overwrite) as folder:
-        _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
-        counts = folder.counts()
+    try:
+        with ResultFolder(out, run_info(inspector, part), overwrite) as folder:
+            _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
+            counts = folder.counts()
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; what was done is in {out}: run the same command again to continue", err=True)
+        sys.exit(INTERRUPTED)
     _summarise(counts, inspector, Path(out))
     if counts["unreadable"]:
         sys.exit(UNREADABLE)
