@@ -1,0 +1,36 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint types benchmarks clean
+
+demo: $(INSTALLED)
+	$(BIN)/steer-anomaly inspect docs/samples/surfaces --object surface --out demo-out/surfaces
+	$(BIN)/steer-anomaly inspect docs/samples/parts --object "metal part" --out demo-out/parts
+	@echo "open $(CURDIR)/demo-out/surfaces/report.html"
+	@echo "open $(CURDIR)/demo-out/parts/report.html"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/ensemble.py
+
+# A virtual environment of its own; a torch that is already in it is kept.
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info demo-out steer-anomaly-out
