@@ -92,14 +92,14 @@ def inspect_category(
 
 
 def finished_rows(out: Path, images: TestImages) -> dict[str, dict[str, Any]]:
-    """The journal's rows that still hold: same image file, same object name, and the map is there."""
+    """The journal's rows that still hold: same image and masks, same object name, and the map is there."""
     rows = journal.read(out / "journal", images.name)
     return {
         s.key: row
         for s in images.samples
         if (row := rows.get(s.key))
         and row["object"] == images.object
-        and row["stamp"] == _stamp(s.image)
+        and row["stamp"] == _stamp(s)
         and _is_whole(map_path(out / "maps", images.name, s.key), row["size_hw"])
     }
 
@@ -136,7 +136,7 @@ def _load(sample: Sample) -> _Loaded | Problem:
     try:
         image = read_image(sample.image)
         height, width = image.shape[:2]
-        return _Loaded(sample, image, read_mask(sample, (height, width)), _stamp(sample.image))
+        return _Loaded(sample, image, read_mask(sample, (height, width)), _stamp(sample))
     except SteerAnomalyError as error:
         return Problem(str(sample.image), str(error))
 
@@ -197,13 +197,16 @@ def _overlap(predicted: np.ndarray, mask: np.ndarray) -> dict[str, int]:
     return {"tp": both, "fp": int(predicted.sum()) - both, "fn": int(mask.sum()) - both}
 
 
-def _stamp(image: Path) -> list[int]:
-    """Size and time of change of a file: another image under the same name is inspected again."""
-    try:
-        status = image.stat()
-    except OSError:
-        return [-1, -1]
-    return [status.st_size, status.st_mtime_ns]
+def _stamp(sample: Sample) -> list[int]:
+    """Size and time of change of the image and its masks: another file under the same name counts anew."""
+    stamps = []
+    for path in (sample.image, *sample.masks):
+        try:
+            status = path.stat()
+            stamps += [status.st_size, status.st_mtime_ns]
+        except OSError:
+            stamps += [-1, -1]
+    return stamps
 
 
 def _is_whole(path: Path, size_hw: list[int]) -> bool:

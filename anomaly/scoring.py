@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.cards import METRICS
+from anomaly.category_figures import named_figures, thinned_curves
 from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation import Problem, TestImages
 from anomaly.metrics import ImageMetrics, MetricResult, PixelMetrics
@@ -22,7 +22,6 @@ from anomaly.region_scores import image_pro, region_scores
 from anomaly.samples import Sample, read_mask
 
 RESOLUTION = "each image's own size"
-CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def score_category(
     broken = {p.file for p in pixels.problems}
     counted = [s for s in samples if str(s.image) not in broken]
     image_result = _image_result(counted, rows)
-    named = _named(pixels, image_result, limits)
+    named = named_figures(pixels.result, pixels.why_not, image_result)
     return CategoryResult(
         category=images.name,
         object=images.object,
@@ -97,7 +96,7 @@ def score_category(
         good=sum(s.defective is False for s in counted),
         defective=sum(s.defective is True for s in counted),
         protocols=pixels.protocols,
-        curves=_thinned(pixels.result, image_result),
+        curves=thinned_curves(pixels.result, image_result),
         regions=[r for s in counted for r in pixels.regions.get(s.key, [])],
         images=[_image_row(s, rows[s.key], pixels.regions.get(s.key)) for s in counted],
         left_out=[asdict(p) for p in [*problems, *pixels.problems]],
@@ -189,12 +188,15 @@ def _calpro(
     samples: list[Sample], read: Callable[[Sample], np.ndarray], size: int, limit: float, processes: Processes
 ) -> dict[str, Any]:
     """Thresholds hang on all maps, so process 0 goes through them alone, twice."""
-    entry: dict[str, Any] = {}
+    entry: dict[str, Any] = {"value": None, "why_not": "there are no images", "provenance": None}
     if processes.leads and samples:
-        result = calpro200(_Pairs(samples, read), (size, size), limit)
-        (name,) = result
-        why_not = result.undefined.get(name)
-        entry = {"value": result[name], "why_not": why_not, "provenance": asdict(result.provenance[name])}
+        try:
+            result = calpro200(_Pairs(samples, read), (size, size), limit)
+            (name,) = result
+            why_not = result.undefined.get(name)
+            entry = {"value": result[name], "why_not": why_not, "provenance": asdict(result.provenance[name])}
+        except SteerAnomalyError as error:  # an infinite score has no equal-width thresholds
+            entry["why_not"] = str(error)
     return processes.gather(entry)[0]
 
 
@@ -205,55 +207,6 @@ def _image_result(samples: list[Sample], rows: Mapping[str, Mapping[str, Any]]) 
     for sample in samples:
         metrics.update(rows[sample.key]["score"], bool(sample.defective))
     return metrics.compute()
-
-
-def _named(pixels: Pixels, image: MetricResult | None, limits: tuple[float, ...]) -> dict[str, Any]:
-    """The figures under the names of `METRICS`, with what is known about each."""
-    names = ("undefined", "provenance", "error_bound", "threshold")
-    columns: dict[str, dict[str, Any]] = {"metrics": dict.fromkeys(METRICS), **{name: {} for name in names}}
-    _add(columns, pixels.result, "pixel_", pixels.why_not)
-    _add(columns, image, "image_", "the labels of this test set are secret")
-    for name in METRICS:
-        if columns["metrics"][name] is None and name not in columns["undefined"]:
-            columns["undefined"][name] = pixels.why_not
-    return columns
-
-
-def _add(columns: dict[str, dict[str, Any]], result: MetricResult | None, prefix: str, why_not: str) -> None:
-    if result is None:
-        known = [m for m in METRICS if m.startswith(prefix) or (m == "pro" and prefix == "pixel_")]
-        columns["undefined"].update(dict.fromkeys(known, why_not))
-        return
-    for name, value in result.items():
-        if name == "threshold":
-            columns["threshold"][prefix + "f1_max"] = value
-            continue
-        full = name if name.startswith("pro") else prefix + name
-        columns["metrics"][full] = value
-        if name in result.undefined:
-            columns["undefined"][full] = result.undefined[name]
-        if name in result.provenance:
-            columns["provenance"][full] = asdict(result.provenance[name])
-        columns["error_bound"][full] = result.error_bound.get(name, 0.0)
-
-
-def _thinned(pixels: MetricResult | None, image: MetricResult | None) -> dict[str, list[float | None]]:
-    """Curves for plots: at most twice `CURVE_POINTS` points each, nan as null."""
-    curves: dict[str, list[float | None]] = {}
-    for prefix, result in (("pixel", pixels), ("image", image)):
-        if result is None or result.curves is None:
-            continue
-        fpr = result.curves.fpr
-        # Evenly over the whole range, and more densely towards zero, where curves are steep.
-        wanted = np.concatenate([np.linspace(0, 1, CURVE_POINTS), np.geomspace(1e-6, 1, CURVE_POINTS)])
-        keep = np.unique(np.searchsorted(fpr, wanted).clip(0, max(fpr.size - 1, 0)))
-        for name in ("fpr", "tpr", "precision", "pro"):
-            values = getattr(result.curves, name)
-            if values is not None and values.size:
-                curves[f"{prefix}_{name}"] = [
-                    None if np.isnan(v) else round(float(v), 6) for v in values[keep]
-                ]
-    return curves
 
 
 def _image_row(sample: Sample, row: Mapping[str, Any], regions: list[list[float]] | None) -> dict[str, Any]:

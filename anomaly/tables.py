@@ -69,7 +69,8 @@ def footnotes(summary: Summary) -> list[str]:
         f"{summary.pro_limit:g}, every threshold."
     ]
     if "calpro200" in summary.columns:
-        entry = next(r.protocols["calpro200"] for r in summary.results if "calpro200" in r.protocols)
+        found = [e for r in summary.results if (e := r.protocols.get("calpro200"))]
+        entry = next(e for e in found if e["value"] is not None)
         notes.append(f"calpro200: {entry['provenance']['definition']}; {entry['provenance']['resolution']}.")
     if summary.card and summary.card.published:
         notes.append("Published figures are of other models, and their sources do not all define PRO alike.")

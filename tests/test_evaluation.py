@@ -94,6 +94,25 @@ def test_a_changed_image_and_another_object_name_are_inspected_again(cup, tmp_pa
     assert again.inspected[1:] == ["mug"] * 6
 
 
+def test_a_changed_mask_counts_anew(cup, tmp_path):
+    first = run(cup, tmp_path / "out", FakeInspector(threshold=20.0))
+    drawn.write(cup.samples[0].masks[0], np.full((24, 32), 255, np.uint8))
+    second = run(cup, tmp_path / "out", FakeInspector(threshold=20.0))
+    assert second.seg_f1 < first.seg_f1 and second.metrics["pro"] != first.metrics["pro"]
+
+
+def test_an_infinite_score_is_ordered_but_has_no_equal_width_thresholds(cup, tmp_path):
+    class Infinite(FakeInspector):
+        def _inspect(self, image, object):
+            found = super()._inspect(image, object)
+            found.heatmap[0, 0] = np.inf
+            return found
+
+    result = run(cup, tmp_path / "out", Infinite(), calpro_size=32)
+    assert result.metrics["pro"] is not None and result.protocols["calpro200"]["value"] is None
+    assert "infinite" in result.protocols["calpro200"]["why_not"]
+
+
 def test_other_settings_are_refused_in_the_same_folder(cup, tmp_path):
     run(cup, tmp_path / "out")
     with pytest.raises(SteerAnomalyError, match="model was fake, is better"):
