@@ -221,7 +221,11 @@ def _check_complete(path: Path, checkpoint: Checkpoint) -> None:
     parts = [*PER_LAYER, *(["ff_gate", "ff.1.weight", "ff.3.weight"] if _has_ffn(checkpoint) else [])]
     if not checkpoint.config["vision_encoder"].get("cross_attn_gated", True):  # an ablation without gates
         parts = [part for part in parts if "gate" not in part]
-    wanted = [*ALWAYS, *(layer + part for layer in layers for part in parts)]
+    linear = (
+        checkpoint.config.get("connector") == "linear"
+    )  # an ablation without the connector's hidden layer
+    always = [name for name in ALWAYS if not (linear and name.startswith("connector.mlp.2."))]
+    wanted = [*always, *(layer + part for layer in layers for part in parts)]
     missing = [name for name in wanted if name not in checkpoint.state]
     if not layers:
         missing.insert(0, "vision_model.trunk.blocks.*.gated_cross_attn.*")

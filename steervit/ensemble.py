@@ -82,6 +82,9 @@ def _steer(model: SteerViT, x: Tensor, batch: int, prompts: PromptBank) -> Tenso
             x = model.cross_attention[str(i)].forward_folded(x, prompts.layers[i], model.omega)
         x = run_block(block, x.unflatten(1, (batch, -1)).flatten(0, 1))  # (P*B, N, D)
         x = x.unflatten(0, (-1, batch)).flatten(1, 2)  # (P, B*N, D)
+    for i, folded in prompts.layers.items():
+        if i >= len(model.trunk.blocks) and model.omega != 0:  # late fusion
+            x = model.cross_attention[str(i)].forward_folded(x, folded, model.omega)
     x = model.trunk.norm(x).unflatten(1, (batch, -1)).flatten(0, 1)
     logits = model.segment_tokens(x).float().unflatten(0, (-1, batch)).transpose(0, 1)  # (B, P or 1, h*w)
     return logits.expand(-1, len(prompts), -1)

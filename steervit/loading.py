@@ -61,10 +61,7 @@ def build(config: dict, text_encoder: TextEncoder | None, text_dim: int | None =
     ffn_mult = vision.get("cross_attn_ffn_mult", 2) if vision.get("use_ffn", False) else None
     gated = vision.get("cross_attn_gated", True)
     layers = {
-        # The published config lists 1, 3, ... 11 for trunks of any depth; only existing blocks are steered.
-        i: GatedCrossAttention(width, heads, head_dim, ffn_mult, gated)
-        for i in vision["cross_attn_layers"]
-        if i < depth
+        i: GatedCrossAttention(width, heads, head_dim, ffn_mult, gated) for i in _steered(vision, depth)
     }
     dim = text_encoder.dim if text_encoder is not None else text_dim
     if dim is None:
@@ -72,7 +69,21 @@ def build(config: dict, text_encoder: TextEncoder | None, text_dim: int | None =
     head = nn.Linear(width, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    return SteerViT(trunk, text_encoder, Connector(dim, width), layers, head, config)
+    connector = Connector(dim, width, linear=config.get("connector", "mlp") == "linear")
+    return SteerViT(trunk, text_encoder, connector, layers, head, config)
+
+
+def _steered(vision: dict, depth: int) -> list[int]:
+    """Before which blocks text enters; numbers from `depth` on come after the last block (late fusion)."""
+    layers = vision["cross_attn_layers"]
+    if vision.get("fusion", "early") == "early":
+        # The published config lists 1, 3, ... 11 for trunks of any depth; only existing blocks are steered.
+        return [i for i in layers if i < depth]
+    if not layers or min(layers) < depth:
+        raise ValueError(
+            f"expected cross_attn_layers of {depth} and more for late fusion after {depth} blocks, got {layers}"
+        )
+    return list(layers)
 
 
 def load_trained(model: SteerViT, checkpoint: Checkpoint) -> None:

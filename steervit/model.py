@@ -119,6 +119,10 @@ class SteerViT(nn.Module):
         """Set omega, which multiplies every gate before its tanh: 0 is the frozen trunk, 1 as trained."""
         self.omega = float(factor)
 
+    def late_layers(self) -> list[GatedCrossAttention]:
+        """Steering layers after the last block: none, except in the late-fusion ablation."""
+        return [layer for i, layer in self.cross_attention.items() if int(i) >= len(self.trunk.blocks)]
+
     # Text --------------------------------------------------------------------------------------------
 
     def encode_text(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -177,6 +181,8 @@ class SteerViT(nn.Module):
             x = block(x)
             if i in blocks:
                 kept[i] = x
+        for layer in self.late_layers() if text is not None else ():
+            x = layer(x, text, mask, self.omega)
         return Encoding(self.trunk.norm(x), kept, attended)
 
     def forward(
