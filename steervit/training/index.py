@@ -87,7 +87,13 @@ def _schema() -> Any:
 
     text = pa.large_string()
     return pa.schema(
-        [("image", text), ("image_id", text), ("expression", text), ("mask", pa.large_binary()), ("source", text)]
+        [
+            ("image", text),
+            ("image_id", text),
+            ("expression", text),
+            ("mask", pa.large_binary()),
+            ("source", text),
+        ]
     )
 
 

@@ -43,7 +43,9 @@ class Rle:
         from pycocotools import mask as coco
 
         if tuple(size_hw) != tuple(self.size_hw):
-            raise MaskError(f"the mask is for an image of {_size(self.size_hw)}, the image has {_size(size_hw)}")
+            raise MaskError(
+                f"the mask is for an image of {_size(self.size_hw)}, the image has {_size(size_hw)}"
+            )
         height, width = self.size_hw
         if not isinstance(self.counts, str):
             if sum(self.counts) != height * width or min(self.counts, default=0) < 0:

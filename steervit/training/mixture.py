@@ -30,7 +30,8 @@ class Mixture:
     """Draws `batch` records per step (over all processes) from `sources`.
 
     An epoch is as many draws as there are records. Without weights it holds every record exactly once; with
-    weights each source has its share of every epoch and repeats none of its records before all were drawn.
+    weights each source has its share of every epoch, and after any epoch no two records of a source have been
+    drawn numbers of times that differ by more than one.
     `fraction` (0..1] keeps that part of every source's records: the same part for every `seed`, and a
     smaller fraction's records are among a larger one's. Shares are as large as without `fraction`.
     Raises ValueError for impossible settings.

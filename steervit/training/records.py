@@ -16,9 +16,22 @@ import numpy as np
 
 from steervit.training.masks import Mask, MaskError, unpack
 
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+
 
 class RecordError(ValueError):
     """A record whose image or mask cannot be read; the message names the file and the reason."""
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """RGB uint8 H x W x 3. Raises `RecordError`."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return np.array(image.convert("RGB"))
+    except Exception as error:  # Pillow reports damage in a dozen ways
+        raise RecordError(f"cannot read the image {path} ({error}): fetch it again") from error
 
 
 class Picture(Protocol):
@@ -48,13 +61,7 @@ class Record:
         """RGB uint8 H x W x 3. Raises `RecordError`."""
         if not isinstance(self.image, Path):
             return self.image.load()
-        from PIL import Image
-
-        try:
-            with Image.open(self.image) as image:
-                return np.array(image.convert("RGB"))
-        except Exception as error:  # Pillow reports damage in a dozen ways
-            raise RecordError(f"cannot read the image {self.image} ({error}): fetch it again") from error
+        return read_pixels(self.image)
 
     def load_mask(self) -> np.ndarray:
         """bool H x W, of the image's size (from its header). Raises `RecordError`."""
@@ -73,7 +80,7 @@ class Record:
         from PIL import Image
 
         try:
-            with Image.open(self.image) as image:
+            with Image.open(self.image, formats=FORMATS) as image:
                 return image.height, image.width
         except Exception as error:
             raise RecordError(f"cannot read the image {self.image} ({error}): fetch it again") from error
@@ -183,7 +190,7 @@ class _Listing:
         folder, name = os.path.split(path)
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder or "."))
+                self._names[folder] = frozenset(entry.name for entry in os.scandir(folder or "."))
             except OSError:
                 self._names[folder] = frozenset()
         return name in self._names[folder]

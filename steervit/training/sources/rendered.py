@@ -1,0 +1,146 @@
+"""Rendered scenes (`steervit.training.rendering`): drawn when they are asked for, or read from shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steervit.files import write_whole
+from steervit.training.index import Row, default_folder, open_records
+from steervit.training.masks import MaskError, encode
+from steervit.training.records import Record, Records
+
+FIRST_VALIDATION_SEED = 1 << 31  # training scenes are numbered from 0, and are never as many
+
+
+def read(
+    root: Path | None = None,
+    split: str = "train",
+    *,
+    size: int = 256,
+    scenes: int = 20_000,
+    sentences_per_scene: int = 4,
+    photos: Path | None = None,
+    index: Path | None = None,
+) -> Sequence[Record]:
+    """Scenes drawn on the fly, `size` pixels square, each with `sentences_per_scene` of its sentences; or,
+    with `root`, those of the shards in `root/<split>` or `root`, with all their sentences.
+
+    `photos` is a folder of photographs that textures may be cut from. Validation scenes are never training's.
+    Raises FileNotFoundError when `root` has no shards, ValueError for another split.
+    """
+    if split not in ("train", "validation"):
+        raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
+    if root is not None:
+        return _from_shards(root, split, index or default_folder())
+    first = FIRST_VALIDATION_SEED if split == "validation" else 0
+    return RenderedScenes(first, scenes, sentences_per_scene, size, photos)
+
+
+@dataclass(frozen=True)
+class RenderedScenes(Sequence[Record]):
+    """Records of scenes number `first` to `first + scenes - 1`; nothing is drawn before it is loaded."""
+
+    first: int
+    scenes: int
+    sentences_per_scene: int
+    size: int
+    photos: Path | None = None
+
+    def __len__(self) -> int:
+        return self.scenes * self.sentences_per_scene
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected an index below {len(self)}, got {index}")
+        scene, turn = divmod(index % len(self), self.sentences_per_scene)
+        drawn = DrawnSentence(self.first + scene, turn, self.size, self.photos)
+        return Record(drawn, drawn.text, drawn, "rendered", str(drawn.seed))
+
+
+@dataclass(frozen=True)
+class DrawnSentence:
+    """A scene with one of its sentences: both the picture and the mask of a record."""
+
+    seed: int
+    turn: int
+    size: int
+    photos: Path | None = field(default=None, compare=False)
+
+    @cached_property
+    def _drawn(self) -> tuple[np.ndarray, str, np.ndarray]:
+        from steervit.training.rendering import render_scene, sentences
+
+        scene = render_scene(self.seed, self.size, self.photos)
+        listed = sentences(scene, np.random.default_rng([self.seed, 1]))
+        chosen = listed[self.turn % len(listed)]
+        return scene.image, chosen.text, chosen.mask
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self._drawn[1]
+
+    def load(self) -> np.ndarray:
+        """RGB uint8 size x size x 3."""
+        return self._drawn[0]
+
+    def decode(self, size_hw: tuple[int, int]) -> np.ndarray:
+        """The mask of what the sentence names, bool size x size."""
+        if tuple(size_hw) != (self.size, self.size):
+            raise MaskError(f"a scene of {self.size} pixels has no mask of {size_hw}")
+        return self._drawn[2]
+
+    def pack(self) -> bytes:
+        """Scenes are drawn again rather than kept."""
+        raise MaskError("a scene that is drawn on the fly is not packed")
+
+
+def _from_shards(root: Path, split: str, index: Path) -> Records:
+    folder = root / split if (root / split).is_dir() else root
+    shards = sorted(folder.glob("*.npz"))
+    if not shards:
+        raise FileNotFoundError(f"expected rendered shards (*.npz) in {root / split} or {root}")
+    unpacked = {shard: index / "rendered" / _hash(shard) for shard in shards}
+    return open_records(
+        "rendered", lambda: _rows(unpacked), _path, shards, {"split": split, "index": str(index)}, index
+    )
+
+
+def _rows(unpacked: dict[Path, Path]) -> Iterator[Row]:
+    # Single scenes are read in any order, which a shard cannot do: its images become files once.
+    from steervit.training.rendering.shards import read_shard
+
+    for shard, folder in unpacked.items():
+        images, sentences = read_shard(shard)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (image, listed) in enumerate(zip(images, sentences, strict=True)):
+            file = folder / f"{number:05d}.png"
+            _write_png(file, image)
+            for sentence in listed:
+                mask = encode(np.asarray(sentence.mask) > 0)
+                yield Row(str(file), f"{shard.stem}/{number}", sentence.text, mask, "rendered")
+
+
+def _path(key: str) -> Iterable[Path]:
+    return (Path(key),)
+
+
+def _write_png(file: Path, image: np.ndarray) -> None:
+    from PIL import Image
+
+    if not file.exists():
+        write_whole(file, lambda to: Image.fromarray(image).save(to, format="PNG", compress_level=1))
+
+
+def _hash(shard: Path) -> str:
+    seen = f"{shard.resolve()} {shard.stat().st_size} {shard.stat().st_mtime_ns}"
+    return hashlib.sha256(seen.encode()).hexdigest()[:16]
