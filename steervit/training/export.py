@@ -1,0 +1,57 @@
+"""Writes a trained model as a folder that `SteerViT.from_pretrained` and `--model` take."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from steervit.checkpoint import Checkpoint, write_safetensors
+from steervit.files import write_whole
+from steervit.loading import trained_state
+from steervit.model import SteerViT
+from steervit.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def export(model: SteerViT, recipe: Recipe, folder: Path) -> Path:
+    """Write `model` to `folder`: model.safetensors and config.json, and recipe.yaml for whoever asks later.
+
+    Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched. Raises
+    OSError when the disk is full; what was in `folder` is then as it was, file by file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    alone = recipe.train.trainable == "steering"
+    if not (alone and recipe.model.trunk_weights == "hub"):
+        _write_weights(model.trunk, folder / "trunk.safetensors")
+    if not (alone and recipe.model.text_weights == "hub"):
+        _write_text(model.text_encoder, folder / "text")
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    write_safetensors(folder, Checkpoint(model.config, trained_state(model)))
+    return folder
+
+
+def try_export(model: SteerViT, recipe: Recipe, folder: Path) -> bool:
+    """As `export`, but a full disk is a warning: training goes on, the checkpoints hold all that it needs."""
+    try:
+        export(model, recipe, folder)
+    except OSError as error:
+        log.warning("%s could not be written (%s); training goes on", folder, error)
+        return False
+    return True
+
+
+def _write_weights(part: nn.Module, path: Path) -> None:
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in part.state_dict().items()}
+    write_whole(path, lambda to: save_file(state, to, metadata={"format": "pt"}))
+
+
+def _write_text(text: Any, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    _write_weights(text.model, folder / "model.safetensors")
+    text.model.config.save_pretrained(folder)
+    text.tokenizer.save_pretrained(folder)

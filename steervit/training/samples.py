@@ -1,0 +1,98 @@
+"""What a training step reads: samples by step and slot, read and augmented by worker processes.
+
+The engine asks a `Supply` for sample (step, slot) and knows nothing of files, records or data sets.
+Letters: B samples, S image side in pixels, h x w patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+
+class Sample(NamedTuple):
+    """pixels (3, S, S) normalised; target (h*w) covered fraction of each patch, 0..1; sentence; source."""
+
+    pixels: Tensor
+    target: Tensor
+    text: str
+    source: str
+
+
+class Supply(Protocol):
+    """Where samples come from. Both methods are pure functions of their arguments, and can be pickled."""
+
+    validation_sources: Sequence[str]  # the source of each validation sample
+
+    def training(self, step: int, slot: int) -> Sample:
+        """The sample of `slot` (0 <= slot < batch over all processes) of `step`."""
+        ...
+
+    def validation(self, index: int) -> Sample:
+        """Validation sample `index`, never augmented."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels (B, 3, S, S); targets (B, h*w); B sentences and their sources."""
+
+    pixels: Tensor
+    targets: Tensor
+    texts: list[str]
+    sources: list[str]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples -> one batch."""
+    return Batch(
+        torch.stack([sample.pixels for sample in samples]),
+        torch.stack([sample.target for sample in samples]),
+        [sample.text for sample in samples],
+        [sample.source for sample in samples],
+    )
+
+
+class _Training(Dataset):
+    def __init__(self, supply: Supply, slots: range) -> None:
+        self.supply, self.slots = supply, slots
+
+    def __getitem__(self, step: int) -> Batch:
+        return collate([self.supply.training(step, slot) for slot in self.slots])
+
+
+class _Validation(Dataset):
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
+
+    def __getitem__(self, indices: list[int]) -> Batch:
+        return collate([self.supply.validation(index) for index in indices])
+
+
+def training_batches(supply: Supply, slots: range, steps: range, workers: int) -> Iterator[Batch]:
+    """The batches of `steps`, in order, whatever the number of workers."""
+    return iter(_loader(_Training(supply, slots), steps, workers))
+
+
+def validation_batches(supply: Supply, indices: Sequence[int], size: int, workers: int) -> Iterator[Batch]:
+    """The validation samples `indices` in batches of `size`."""
+    parts = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
+    return iter(_loader(_Validation(supply), parts, workers))
+
+
+def _loader(dataset: Dataset, order: Sequence, workers: int) -> DataLoader:
+    # One item is one whole batch: samplers hand out steps (or lists of indices), batch_size None.
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(0),  # the loader must not draw from the run's own generator
+    )

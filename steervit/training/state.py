@@ -1,0 +1,99 @@
+"""What a run needs to go on exactly where it was: written whole, checked when read, never run as code.
+
+Each checkpoint's name carries its hash, so that a cut-short or damaged file is noticed and the one before it
+is taken. Knows tensors and numbers, not what they mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from steervit.files import write_whole
+
+log = logging.getLogger(__name__)
+NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+
+
+def save_state(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path | None:
+    """Write `state` as the checkpoint of `step` and drop all but the `keep` newest.
+
+    When the disk is full, None comes back with a warning; the checkpoints before stay as they are.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getbuffer()
+    path = folder / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda to: to.write_bytes(data))
+    except OSError as error:
+        kept = [_step_of(one) for one in checkpoints(folder)]
+        last = f"the one of step {kept[0]} stays" if kept else "there is none before it"
+        log.warning("the checkpoint of step %d could not be written (%s); %s. Training goes on: free some "
+                    "space in %s", step, error, last, folder)  # fmt: skip
+        return None
+    for old in checkpoints(folder)[max(1, keep) :]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole; broken ones are passed over with a warning. None without any."""
+    for path in checkpoints(folder):
+        try:
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest()[:16] != NAME.fullmatch(path.name)[2]:  # type: ignore[index]
+                raise ValueError("its content does not have the hash in its name")
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            log.warning("%s is cut short or damaged (%s): going on from the one before it", path, error)
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, the newest first."""
+    found = [path for path in folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (_step_of(path), path.stat().st_mtime_ns), reverse=True)
+
+
+def _step_of(path: Path) -> int:
+    return int(NAME.fullmatch(path.name)[1])  # type: ignore[index]
+
+
+def randomness() -> dict[str, Any]:
+    """The state of every generator that a step might draw from."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def set_randomness(state: dict[str, Any]) -> None:
+    """Put back what `randomness` gave."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def seed_all(seed: int) -> None:
+    """Start every generator from `seed`."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

@@ -1,0 +1,70 @@
+"""One forward pass of training: images and text features in, logits out, gradients only where something learns.
+
+The same blocks and layers as `SteerViT.encode_with`. What lies before the first trainable layer runs without
+a gradient graph, so its activations are freed at once; later blocks can be recomputed instead of kept.
+Letters: B samples, L text tokens, N image tokens, D trunk width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from steervit.model import SteerViT
+from steervit.trunk import embed
+
+
+class SteeringStep(nn.Module):
+    """A SteerViT as it is trained. DistributedDataParallel wraps this module, so forward is all it does."""
+
+    def __init__(self, model: SteerViT, checkpoint_activations: bool = False) -> None:
+        super().__init__()
+        self.model, self.checkpoint_activations = model, checkpoint_activations
+
+    def forward(self, images: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """images (B, 3, S, S), mask (B, L) bool, and text: unit-length token features (B, L, d_t), or token
+        ids (B, L) when the text tower learns too -> logits (B, h*w)."""
+        model: Any = self.model
+        features = text if text.is_floating_point() else self._encode(text, mask)
+        text = model.connector(features)
+        first = self._first_learning_block()
+        x = self._frozen_prefix(images, first)
+        for i, block in enumerate(model.trunk.blocks[first:], first):
+            x = self._maybe_kept(i, block, x, text, mask)
+        for layer in model.late_layers():
+            x = layer(x, text, mask)
+        return model.segment_tokens(model.trunk.norm(x))
+
+    def _first_learning_block(self) -> int:
+        if any(parameter.requires_grad for parameter in self.model.trunk.parameters()):
+            return 0
+        return min(min(map(int, self.model.cross_attention)), len(self.model.trunk.blocks))
+
+    def _frozen_prefix(self, images: Tensor, first: int) -> Tensor:
+        if first == 0:
+            return embed(self.model.trunk, images)
+        with torch.no_grad():
+            x = embed(self.model.trunk, images)
+            for block in self.model.trunk.blocks[:first]:
+                x = block(x)
+        return x
+
+    def _maybe_kept(self, i: int, block: nn.Module, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        layers = self.model.cross_attention
+        layer = layers[str(i)] if str(i) in layers else None  # noqa: SIM401 (a ModuleDict has no get)
+
+        def run(x: Tensor, text: Tensor) -> Tensor:
+            return block(x if layer is None else layer(x, text, mask))
+
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(run, x, text, use_reentrant=False)
+        return run(x, text)
+
+    def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        encoder: Any = self.model.text_encoder
+        hidden = encoder.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return F.normalize(hidden, dim=-1)
