@@ -52,7 +52,7 @@ def augment(
     text: str,
     size: int,
     random: Generator,
-    how: Augmentation = Augmentation(),  # noqa: B008 - frozen
+    how: Augmentation = Augmentation(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB uint8 H x W x 3 and mask bool H x W -> RGB uint8 size x size x 3 and mask bool size x size.
 
@@ -90,7 +90,7 @@ def crop_box(width: int, height: int, random: Generator, how: Augmentation) -> t
     """
     for _ in range(10):
         area = width * height * random.uniform(*how.crop_scale)
-        aspect = math.exp(random.uniform(*map(math.log, how.crop_ratio)))
+        aspect = math.exp(random.uniform(math.log(how.crop_ratio[0]), math.log(how.crop_ratio[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(random.integers(width - w + 1)), int(random.integers(height - h + 1)), w, h

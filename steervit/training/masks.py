@@ -40,23 +40,16 @@ class Rle:
     counts: str | tuple[int, ...]
 
     def decode(self, size_hw: tuple[int, int]) -> np.ndarray:
-        from pycocotools import mask as coco
-
         if tuple(size_hw) != tuple(self.size_hw):
             raise MaskError(
                 f"the mask is for an image of {_size(self.size_hw)}, the image has {_size(size_hw)}"
             )
+        counts = run_lengths(self.counts) if isinstance(self.counts, str) else self.counts
         height, width = self.size_hw
-        if not isinstance(self.counts, str):
-            if sum(self.counts) != height * width or min(self.counts, default=0) < 0:
-                raise MaskError(f"its run lengths make {sum(self.counts)} pixels, expected {height * width}")
-            rle = coco.frPyObjects({"size": [height, width], "counts": list(self.counts)}, height, width)
-        else:
-            rle = {"size": [height, width], "counts": self.counts.encode()}
-        try:
-            return coco.decode(rle).astype(bool)
-        except ValueError as error:
-            raise MaskError(f"its compressed run lengths are damaged ({error})") from error
+        if sum(counts) != height * width or min(counts, default=0) < 0:
+            raise MaskError(f"its run lengths make {sum(counts)} pixels, expected {height * width}")
+        values = np.arange(len(counts)) % 2 == 1  # zeros first, then ones, in turn
+        return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
 
     def pack(self) -> bytes:
         return b"r" + json.dumps([self.size_hw, self.counts]).encode()
@@ -74,7 +67,8 @@ class Polygons:
         parts = [list(part) for part in self.parts if len(part) >= 6]  # less is a line, which covers nothing
         if not parts:
             return np.zeros(size_hw, bool)
-        return coco.decode(coco.merge(coco.frPyObjects(parts, *size_hw))).astype(bool)
+        union = coco.merge(coco.frPyObjects(parts, *size_hw))
+        return Rle(size_hw, union["counts"].decode()).decode(size_hw)
 
     def pack(self) -> bytes:
         return b"p" + json.dumps(self.parts).encode()
@@ -165,6 +159,29 @@ def from_coco(segmentation: Any) -> Mask:
             counts = counts.decode()
         return Rle((int(height), int(width)), counts if isinstance(counts, str) else tuple(counts))
     raise MaskError(f"expected polygons or run lengths as COCO writes them, got {str(segmentation)[:60]!r}")
+
+
+def run_lengths(counts: str) -> list[int]:
+    """COCO's compressed run lengths, decoded: characters of five bits each, low bits first, a sixth bit where a
+    number goes on; from the fourth number on, the difference from the last but one. Raises `MaskError`.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for character in counts.encode():
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise MaskError(f"its compressed run lengths hold {chr(character)!r}, which they never do")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:  # the sign
+            value -= 1 << shift
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise MaskError("its compressed run lengths are cut short")
+    return lengths
 
 
 def encode(mask: np.ndarray) -> Rle:

@@ -82,9 +82,8 @@ class Mixture:
         lap, turn = divmod(drawn, self._sizes[number])
         chosen = shuffled(turn, self._sizes[number], WITHIN, self.seed, number, lap)
         if attempt:  # another one, anywhere in the source
-            chosen = (chosen + int(self.generator(step, slot, attempt).integers(self._sizes[number]))) % (
-                self._sizes[number]
-            )
+            size = self._sizes[number]
+            chosen = (chosen + int(self.generator(step, slot, attempt).integers(1, max(size, 2)))) % size
         return number, self._kept(number, chosen)
 
     def sample(self, step: int, slot: int, attempt: int = 0) -> Record:
