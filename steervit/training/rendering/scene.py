@@ -1,0 +1,80 @@
+"""One rendered inspection scene: stage, defects, camera. Deterministic from its seed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .camera import any_camera
+from .defects import Mark, any_kind, damage
+from .fields import Array, Rng, chance
+from .photos import PhotoSource
+from .stage import any_stage
+
+GOOD_SHARE = 0.18
+_TRIES = 4
+
+
+@dataclass
+class Scene:
+    """An image (RGB uint8, H x W x 3) and what is where in it.
+
+    `layers` maps "object" and each kind of defect present to its mask (H x W bool); `marks` are the single defects.
+    `material` is the surface or the shape that was drawn, for statistics.
+    """
+
+    image: Array
+    object_name: str
+    layers: dict[str, Array]
+    marks: list[Mark] = field(default_factory=list)
+    material: str = ""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of defect present, in a fixed order."""
+        return [name for name in self.layers if name != "object"]
+
+    @property
+    def defects(self) -> Array:
+        """Union of all defects, H x W bool; empty in a good scene."""
+        union = np.zeros(self.image.shape[:2], bool)
+        for mark in self.marks:
+            union |= mark.mask
+        return union
+
+
+def render_scene(
+    seed_or_rng: int | Rng, size: int = 256, photos: PhotoSource | None = None, kinds: list[str] | None = None
+) -> Scene:
+    """Render a scene of `size` x `size` pixels (64 or more); `kinds` limits the defects to choose from.
+
+    About one scene in five has no defect. Raises ValueError for a smaller size.
+    """
+    if size < 64:
+        raise ValueError(f"expected a size of 64 pixels or more, got {size}; small scenes show no defect")
+    rng = seed_or_rng if isinstance(seed_or_rng, np.random.Generator) else np.random.default_rng(seed_or_rng)
+    stage = any_stage(rng, size, photos)
+    camera = any_camera(rng)
+    marks: list[Mark] = []
+    if not chance(rng, GOOD_SHARE):
+        for _ in range(_how_many(rng)):
+            mark = _one_mark(rng, stage, camera, kinds)
+            if mark is not None:
+                marks.append(mark)
+    image = camera.take(rng, stage.look())
+    layers = {"object": stage.part > 0.5}
+    for mark in marks:
+        layers[mark.kind] = layers.get(mark.kind, False) | mark.mask
+    return Scene(image, stage.object_name, layers, marks, stage.shape)
+
+
+def _one_mark(rng: Rng, stage, camera, kinds: list[str] | None) -> Mark | None:
+    for _ in range(_TRIES):
+        kind = any_kind(rng) if kinds is None else kinds[int(rng.integers(len(kinds)))]
+        mark = damage(rng, stage, camera, kind)
+        if mark is not None:
+            return mark
+    return None
+
+
+def _how_many(rng: Rng) -> int:
+    return int(rng.choice([1, 2, 3, 4], p=[0.62, 0.24, 0.1, 0.04]))
