@@ -28,7 +28,7 @@ class Squares:
     def validation(self, index: int) -> Sample:
         return self._draw(10**8 + index, self.validation_sources[index])
 
-    def expressions(self):
+    def expressions(self, count=1000):
         return [f"the {colour} square" for colour in COLOURS]
 
     def _draw(self, number: int, source: str) -> Sample:
@@ -46,6 +46,7 @@ class Squares:
                 mask[y : y + 8, x : x + 8] = 1
         return Sample(
             image.clamp(0, 1),
+            patch_fractions(mask[None], self.patch)[0],
             patch_fractions(mask[None], self.patch)[0],
             f"the {list(COLOURS)[order[0]]} square",
             source,

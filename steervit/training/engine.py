@@ -119,12 +119,14 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.settings.clip)
         self.optimiser.step()
-        self._count(loss.detach(), pmass(logits.detach(), targets))
+        self._count(loss.detach(), pmass(logits.detach(), batch.covered.to(targets.device)))
 
     def _count(self, loss: Tensor, mass: Tensor) -> None:
         # Stays on the device: a number is only fetched when it is written.
         real = ~torch.isnan(mass)
-        counts = torch.stack([loss * len(mass), loss.new_tensor(len(mass)), mass.nan_to_num(0).sum(), real.sum()])
+        counts = torch.stack(
+            [loss * len(mass), loss.new_tensor(len(mass)), mass.nan_to_num(0).sum(), real.sum()]
+        )
         self.sums = self.sums.to(counts.device) + counts.double()
         if self.log is not None:
             self.log.advance(self.settings.batch)

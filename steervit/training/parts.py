@@ -20,7 +20,7 @@ from steervit.text import TextEncoder
 from steervit.training.recipe import ModelSettings, Recipe
 from steervit.trunk import load_trunk, without_pooling
 
-TEXT_SIZES = {"width": 96, "layers": 2, "heads": 4, "vocabulary": 2048}
+TEXT_SIZES = {"width": 96, "layers": 2, "heads": 4, "vocabulary": 2048, "sentences": 2000}
 KNOWN_TEXT = {  # sizes as published: (width, layers, heads), vocabulary 50265, 514 positions
     "roberta-base": (768, 12, 12),
     "roberta-large": (1024, 24, 16),
@@ -61,10 +61,10 @@ def new_model(recipe: Recipe, text: TextEncoder | None, text_dim: int | None = N
     return model
 
 
-def prepare_model(recipe: Recipe, folder: Path, expressions: Callable[[], Iterable[str]]) -> SteerViT:
+def prepare_model(recipe: Recipe, folder: Path, expressions: Callable[[int], Iterable[str]]) -> SteerViT:
     """The recipe's model ready to train, pretrained parts loaded.
 
-    A random text tower learns its vocabulary from `expressions`, once; it is kept in `folder`/text. Raises
+    A random text tower learns its vocabulary from `expressions(count)`, once, kept in `folder`/text. Raises
     ValueError or OSError saying which file is missing.
     """
     torch.manual_seed(recipe.train.seed)
@@ -101,7 +101,7 @@ def calibrate(model: SteerViT, pixels: Iterable[torch.Tensor]) -> None:
 
 
 def _text_encoder(
-    settings: ModelSettings, folder: Path, expressions: Callable[[], Iterable[str]]
+    settings: ModelSettings, folder: Path, expressions: Callable[[int], Iterable[str]]
 ) -> TextEncoder:
     if settings.text_weights == "hub":
         return TextEncoder.from_folder(hub.text_encoder_path(settings.text_encoder, False), local_only=True)
@@ -112,7 +112,8 @@ def _text_encoder(
     from steervit.training.nano import train_tokenizer
 
     if not (folder / "vocab.json").exists():
-        train_tokenizer(list(expressions()), folder, _sizes(settings)["vocabulary"])
+        sizes = _sizes(settings)
+        train_tokenizer(list(expressions(sizes["sentences"])), folder, sizes["vocabulary"])
     tokenizer = RobertaTokenizer.from_pretrained(str(folder))
     model = RobertaModel(_roberta_config(settings, len(tokenizer)), add_pooling_layer=False)
     return TextEncoder(tokenizer, model)
@@ -124,7 +125,11 @@ def _roberta_config(settings: ModelSettings, vocabulary: int | None = None) -> A
     known = KNOWN_TEXT.get(settings.text_encoder.split("/")[-1])
     if settings.text_weights != "random" and known:
         width, layers, heads = known
-        more = {"vocab_size": 50265, "intermediate_size": 4 * width, "max_position_embeddings": 514}
+        more: dict[str, Any] = {
+            "vocab_size": 50265,
+            "intermediate_size": 4 * width,
+            "max_position_embeddings": 514,
+        }
     else:
         sizes = _sizes(settings)
         width, layers, heads = sizes["width"], sizes["layers"], sizes["heads"]

@@ -38,9 +38,7 @@ class ModelSettings:
     connector: Literal["mlp", "linear"] = "mlp"
     fusion: Literal["early", "late"] = "early"
     text_encoder: str = "roberta-large"
-    text_sizes: dict[str, Any] = field(
-        default_factory=dict
-    )  # of a random one: width, layers, heads, vocabulary
+    text_sizes: dict[str, Any] = field(default_factory=dict)  # of a random one: width, layers, heads ...
     text_weights: str = "hub"  # "hub", "random", or a folder in the Hugging Face layout
     gate_init: float = 0.0
     head_init_std: float = 0.0

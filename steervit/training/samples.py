@@ -16,10 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Sample(NamedTuple):
-    """pixels (3, S, S) normalised; target (h*w) covered fraction of each patch, 0..1; sentence; source."""
+    """pixels (3, S, S) normalised; target (h*w) of the loss, at least 0; covered (h*w), the fraction of each
+    patch that the mask covers, 0..1 (often the same as the target); sentence; source."""
 
     pixels: Tensor
     target: Tensor
+    covered: Tensor
     text: str
     source: str
 
@@ -40,10 +42,11 @@ class Supply(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels (B, 3, S, S); targets (B, h*w); B sentences and their sources."""
+    """pixels (B, 3, S, S); targets and covered (B, h*w); B sentences and their sources."""
 
     pixels: Tensor
     targets: Tensor
+    covered: Tensor
     texts: list[str]
     sources: list[str]
 
@@ -53,6 +56,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(
         torch.stack([sample.pixels for sample in samples]),
         torch.stack([sample.target for sample in samples]),
+        torch.stack([sample.covered for sample in samples]),
         [sample.text for sample in samples],
         [sample.source for sample in samples],
     )

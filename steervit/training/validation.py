@@ -26,7 +26,7 @@ def validate(
     sums = torch.zeros(len(names), 2, dtype=torch.float64)  # mass, samples
     mine = range(len(supply.validation_sources))[processes.rank :: processes.count]
     for part in validation_batches(supply, mine, batch, workers):
-        mass = pmass(logits_of(part).cpu(), part.targets).double()
+        mass = pmass(logits_of(part).cpu(), part.covered).double()
         for source, value in zip(part.sources, mass, strict=True):
             if not torch.isnan(value):
                 sums[names.index(source)] += torch.stack([value, torch.ones_like(value)])

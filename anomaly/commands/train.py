@@ -1,0 +1,209 @@
+"""`steer-anomaly train`: trains the encoder from a recipe, draws a run's curves, makes masks for training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anomaly import resources
+from anomaly.errors import SteerAnomalyError
+
+if TYPE_CHECKING:
+    from steervit.training.recipe import Recipe
+
+
+class RecipeGroup(click.Group):
+    """A group whose first word may be a recipe instead of a command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in super().list_commands(ctx) if name != "run"]
+
+
+@click.group("train", cls=RecipeGroup, subcommand_metavar="RECIPE [OPTIONS] | COMMAND [ARGS]...")
+def train() -> None:
+    """Train the encoder from RECIPE: a name from `train list`, or a file.
+
+    \b
+    Options of a recipe (`steer-anomaly train run --help` tells more):
+      --set KEY=VALUE   change one key of the recipe; may be repeated
+      --out DIR         the run's folder              [default: runs/RECIPE]
+      --resume          go on from the run's last checkpoint
+      --dry-run         say what would be done, and do nothing
+
+    \b
+    Example:
+      steer-anomaly train smoke --out runs/smoke
+    """
+
+
+@train.command("run")
+@click.argument("recipe")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key; may be repeated."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE]")
+@click.option("--resume", is_flag=True, help="Go on from the last whole checkpoint, exactly.")
+@click.option("--dry-run", is_flag=True, help="Print recipe, parameters, data, steps and hours; do nothing.")
+@click.option("--device", help="cpu, cuda, ...  [default: a GPU if there is one]")
+@click.option(
+    "--text-cache",
+    type=click.Path(path_type=Path),
+    help="Where features of sentences are kept, for other runs too.  [default: text-features beside the run]",
+)
+@click.pass_context
+def run_command(
+    context: click.Context,
+    recipe: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    device: str | None,
+    text_cache: Path | None,
+) -> None:
+    """Train from RECIPE. The model is in best/ and last/ of the run's folder: give either to --model.
+
+    On several GPUs or machines: torchrun --nproc-per-node N --nnodes M $(which steer-anomaly) train RECIPE ...
+    Ctrl-C ends the run after the step with a checkpoint, and exit code 130.
+
+    \b
+    Example:
+      steer-anomaly train smoke --set train.steps=50 --dry-run
+    """
+    with _told():
+        made = _load(recipe, settings)
+        from steervit.training import run
+
+        if dry_run:
+            click.echo(run.dry_run(made, device))
+            return
+        out = out or Path("runs") / made.name
+        outcome = run.train(made, out, resume, device, text_cache, lambda text: click.echo(text, err=True))
+    if outcome.interrupted:
+        click.echo(f"Interrupted after step {outcome.step}. Go on with --resume", err=True)
+        context.exit(130)
+    if _leads():
+        best = "" if outcome.best is None else f", best pmass {outcome.best:.3f}"
+        began = "" if outcome.first is None else f" ({outcome.first:.3f} before the first step)"
+        click.echo(f"{outcome.step} steps{best}{began}. Model: {out / 'best'} and {out / 'last'}")
+
+
+@train.command("list")
+def list_command() -> None:
+    """The recipes that come with steer-anomaly.
+
+    \b
+    Example:
+      steer-anomaly train list
+    """
+    with _told():
+        for name in resources.files("train"):
+            made = _load(name, ())
+            click.echo(f"{name:30} {made.about}")
+
+
+@train.command("plot")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The picture.  [default: RUN/curves.png]")
+def plot_command(run: Path, out: Path | None) -> None:
+    """Draw the curves of RUN, a folder that `train` writes or wrote: loss, pmass, learning rate, speed.
+
+    \b
+    Example:
+      steer-anomaly train plot runs/smoke
+    """
+    with _told():
+        from steervit.training.plots import plot_run
+
+        click.echo(plot_run(run, out))
+
+
+@train.command("masks")
+@click.option("--root", required=True, type=click.Path(exists=True, path_type=Path), help="Visual Genome.")
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Where VG_100K and VG_100K_2 are.  [default: ROOT]"
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the parquet shards.")
+@click.option("--model", help="SAM 2: a hub name or a folder.  [default: facebook/sam2.1-hiera-large]")
+@click.option("--device", help="cpu, cuda, ...  [default: a GPU if there is one]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--images-per-shard", type=click.IntRange(1), default=250, show_default=True)
+def masks_command(
+    root: Path,
+    images: Path | None,
+    out: Path,
+    model: str | None,
+    device: str | None,
+    precision: str,
+    images_per_shard: int,
+) -> None:
+    """Make masks from Visual Genome's boxes by SAM 2: run-length masks with SAM 2's own quality estimate.
+
+    Shards that are there are kept: run it again after an interruption. To share the work among processes:
+    torchrun --nproc-per-node N $(which steer-anomaly) train masks ...
+
+    \b
+    Example:
+      steer-anomaly train masks --root data/visual_genome --out data/visual_genome/masks
+    """
+    with _told():
+        made = _make_masks(root, images, out, model, device, precision, images_per_shard)
+    click.echo(f"{made} shards made in {out}; shards that were there were kept")
+
+
+def _make_masks(
+    root: Path,
+    images: Path | None,
+    out: Path,
+    model: str | None,
+    device: str | None,
+    precision: str,
+    size: int,
+) -> int:
+    import torch
+    from tqdm import tqdm
+
+    from steervit.training import sam_masks
+
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if device is None:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    boxes = sam_masks.visual_genome_boxes(root, images)
+    name = model or sam_masks.DEFAULT_MODEL
+    mine = sam_masks.shard_numbers(boxes, size)[process::processes]
+    total = sum(len(boxes[number * size : (number + 1) * size]) for number in mine)
+    with tqdm(total=total, unit="image", disable=None) as bar:
+        return sam_masks.make_masks(
+            boxes, out, lambda: sam_masks.MaskMaker(name, device, precision),
+            {"model": name, "precision": precision}, size, process, processes, bar.update,
+        )  # fmt: skip
+
+
+def _load(recipe: str, settings: tuple[str, ...]) -> Recipe:
+    from steervit.training import recipe as recipes
+
+    return recipes.load(recipe, resources.folder("train"), settings)
+
+
+def _leads() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what training raises about recipes, files and weights into errors the user is shown."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise SteerAnomalyError(str(error)) from error
