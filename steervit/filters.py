@@ -42,7 +42,8 @@ def _sobel(g: Tensor) -> tuple[Tensor, Tensor]:
 def _hats(g: Tensor, size: int) -> Tensor:
     # Black-hat and top-hat: thin dark and thin bright structures narrower than `size` pixels.
     def dilate(x: Tensor) -> Tensor:
-        return F.max_pool2d(x, size, stride=1, padding=size // 2)
+        rows = F.max_pool2d(x, (1, size), stride=1, padding=(0, size // 2))
+        return F.max_pool2d(rows, (size, 1), stride=1, padding=(size // 2, 0))
 
     closed, opened = -dilate(-dilate(g)), dilate(-dilate(-g))
     return torch.cat([closed - g, g - opened], dim=1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from steervit.filters import patch_features
+from steervit.training.rendering.shards import read_shard
 from steervit.training.targets import patch_fractions
 
 
@@ -28,19 +29,18 @@ def cache_shard(shard: Path, out: Path, patch: int = 8, batch: int = 8) -> Path:
     target = out / f"{shard.stem}.features.npz"
     if target.exists():
         return target
-    from steervit.training.rendering.shards import read_shard
-
-    images, sentences = read_shard(shard)
     features, targets, scene_of, texts, kinds = [], [], [], [], []
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 255
+    scenes = list(read_shard(shard))
+    for start in range(0, len(scenes), batch):
+        images = np.stack([scene.image for scene in scenes[start : start + batch]])
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         features.append(patch_features(pixels, patch).half().numpy())
-    for scene, listed in enumerate(sentences):
-        masks = torch.from_numpy(np.stack([sentence.mask for sentence in listed]))
+    for number, scene in enumerate(scenes):
+        masks = torch.from_numpy(np.stack([sentence.mask for sentence in scene.sentences]))
         targets.append((patch_fractions(masks, patch) * 255).ceil().byte().numpy())
-        scene_of += [scene] * len(listed)
-        texts += [sentence.text for sentence in listed]
-        kinds += [sentence.kind for sentence in listed]
+        scene_of += [number] * len(scene.sentences)
+        texts += [sentence.text for sentence in scene.sentences]
+        kinds += [sentence.kind for sentence in scene.sentences]
     temporary = target.with_suffix(".tmp.npz")
     np.savez(
         temporary,

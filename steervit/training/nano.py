@@ -27,7 +27,11 @@ from steervit.trunk import without_pooling
 
 @dataclass(frozen=True)
 class NanoRecipe:
-    """Sizes and schedule. `window` is the side, in patches, of the token windows that a step trains on."""
+    """Sizes and schedule. `window` is the side, in patches, of the token windows that a step trains on.
+
+    `feature_dropout` is the share of patch features silenced per scene; `averaging` the decay of the moving
+    average of the weights, which is what is kept.
+    """
 
     image_size: int = 256
     patch: int = 8
@@ -50,6 +54,8 @@ class NanoRecipe:
     warmup: int = 200
     weight_decay: float = 0.05
     presence: float = 4.0
+    feature_dropout: float = 0.1
+    averaging: float = 0.998
     seed: int = 0
 
     def config(self) -> dict:
@@ -120,25 +126,42 @@ class WindowBatches:
         self.random = np.random.default_rng(recipe.seed)
         self.by_scene = data.sentences_of()
         self.grid = math.isqrt(data.features.shape[1])
+        self.mean = data.features[:: max(1, len(data.features) // 500)].float().mean((0, 1))
 
     def draw(self) -> tuple[Tensor, list[str], Tensor, Tensor]:
         """features (B, W*W, F), texts (B*T), targets (B*T, W*W) in 0..1, window indices (W*W)."""
         scenes = self.random.integers(len(self.by_scene), size=self.recipe.batch)
-        chosen = np.concatenate([self._sentences(self.by_scene[scene]) for scene in scenes])
+        flips = self.random.random((len(scenes), 2)) < 0.5
+        chosen = np.concatenate(
+            [self._sentences(self.by_scene[s], bool(f.any())) for s, f in zip(scenes, flips, strict=True)]
+        )
         side = min(self.recipe.window, self.grid)
         y, x = self.random.integers(self.grid - side + 1, size=2)
         index = torch.arange(self.grid**2).view(self.grid, self.grid)[y : y + side, x : x + side].flatten()
         features = self.data.features[torch.from_numpy(scenes)][:, index].float()
+        keep = self.random.random((len(scenes), 1, features.shape[-1])) >= self.recipe.feature_dropout
+        features = torch.where(torch.from_numpy(keep), features, self.mean)
         targets = self.data.targets[torch.from_numpy(chosen)][:, index].float() / 255
+        for i, axes in enumerate(flips):
+            rows = slice(i * self.recipe.sentences, (i + 1) * self.recipe.sentences)
+            features[i], targets[rows] = _flip(features[i], axes, side), _flip(targets[rows].T, axes, side).T
         return features, [self.data.texts[i] for i in chosen], targets, index
 
-    def _sentences(self, candidates: np.ndarray) -> np.ndarray:
-        # One sentence always asks for all defects; the others are anything else the scene can be asked.
+    def _sentences(self, candidates: np.ndarray, flipped: bool) -> np.ndarray:
+        # One sentence always asks for all defects; the others are anything else the scene can be asked. The
+        # filters see no direction, so a flipped grid is a flipped image; "on the left" would then be wrong.
         kinds = self.data.kinds[candidates]
-        everything, rest = candidates[kinds == "all"], candidates[kinds != "all"]
+        everything = candidates[kinds == "all"]
+        rest = candidates[(kinds != "all") & ~(flipped & (kinds == "position"))]
         first = self.random.choice(everything, 1)
         more = self.recipe.sentences - 1
         return np.concatenate([first, self.random.choice(rest if len(rest) else everything, more)])
+
+
+def _flip(rows: Tensor, axes: np.ndarray, side: int) -> Tensor:
+    """Mirror a square window of patches, (side*side, C), along y and x where `axes` says so."""
+    dims = [d for d in (0, 1) if axes[d]]
+    return rows.unflatten(0, (side, side)).flip(dims).flatten(0, 1) if dims else rows
 
 
 def window_logits(
@@ -209,12 +232,16 @@ def train_nano(
     ]
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     batches, start = WindowBatches(data, recipe), 0
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging), use_buffers=False
+    )
     if (out / "last.pt").exists():
-        start = _resume(out / "last.pt", model, optimiser, batches)
+        start = _resume(out / "last.pt", model, average, optimiser, batches)
     began = time.time()
     running: list[tuple[float, float]] = []
     for step in range(start, recipe.steps):
         running.append(_step(model, optimiser, batches, recipe, step))
+        average.update_parameters(model)
         if (step + 1) % log_every == 0:
             loss, mass = np.nanmean(np.array(running), axis=0)
             running = []
@@ -223,9 +250,9 @@ def train_nano(
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
-            _save(out / "last.pt", model, optimiser, batches, step + 1)
+            _save(out / "last.pt", model, average, optimiser, batches, step + 1)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-    return model.eval().requires_grad_(False)
+    return average.module.eval().requires_grad_(False)
 
 
 def _step(
@@ -243,9 +270,10 @@ def _step(
     return float(loss.detach()), float(pmass(logits.detach(), targets).nanmean())
 
 
-def _save(path: Path, model: SteerViT, optimiser, batches: WindowBatches, step: int) -> None:
+def _save(path: Path, model: SteerViT, average, optimiser, batches: WindowBatches, step: int) -> None:
     state = {
         "model": model.state_dict(),
+        "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
         "random": json.dumps(batches.random.bit_generator.state),
         "step": step,
@@ -255,9 +283,10 @@ def _save(path: Path, model: SteerViT, optimiser, batches: WindowBatches, step: 
     temporary.replace(path)
 
 
-def _resume(path: Path, model: SteerViT, optimiser, batches: WindowBatches) -> int:
+def _resume(path: Path, model: SteerViT, average, optimiser, batches: WindowBatches) -> int:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
     batches.random.bit_generator.state = json.loads(state["random"])
     return state["step"]
