@@ -100,7 +100,7 @@ def test_lvis_joins_instances_and_leaves_out_what_is_not_exhaustive(tmp_path):
     np.testing.assert_array_equal(records[1].load_mask(), draw.object_mask())  # its two halves
     assert said(lvis.read(tmp_path, single_instances=True)) == ["bow", "cup"]
     assert said(lvis.read(tmp_path, synonyms=True)) == ["alarm", "alarm clock", "bow", "cup"]
-    with pytest.raises(FileNotFoundError, match="lvis_v1_val.json"):
+    with pytest.raises(FileNotFoundError, match=r"lvis_v1_val\.json"):
         lvis.read(tmp_path, "validation")
 
 
@@ -172,13 +172,13 @@ def test_prepared_says_how_to_fetch_what_the_hub_does_not_give(monkeypatch, tmp_
 
 def test_a_wrong_parquet_file_is_named(tmp_path):
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1 not at all")
-    with pytest.raises(ValueError, match="train-0.parquet is damaged"):
+    with pytest.raises(ValueError, match=r"train-0\.parquet is damaged"):
         prepared.read(tmp_path)
 
 
 def test_no_image_at_all_is_an_error_that_says_where_it_looked(tmp_path):
     draw.lvis(tmp_path)
-    with pytest.raises(ValueError, match="none of the 2 images of lvis was found, the first as .*elsewhere"):
+    with pytest.raises(ValueError, match=r"none of the 2 images of lvis was found, the first as .*elsewhere"):
         lvis.read(tmp_path, images=tmp_path / "elsewhere")
 
 
@@ -248,13 +248,34 @@ def test_the_kind_of_a_folder_is_guessed(tmp_path):
 
 
 def test_rendered_scenes_are_the_same_again_and_their_splits_differ():
-    pytest.importorskip("steervit.training.rendering.shards")
     train = rendered.read(None, size=64, scenes=3, sentences_per_scene=2)
     assert len(train) == 6
     image, mask = train[4].load()
     again_image, again_mask = rendered.read(None, size=64, scenes=3, sentences_per_scene=2)[4].load()
     np.testing.assert_array_equal(image, again_image)
     np.testing.assert_array_equal(mask, again_mask)
-    assert image.shape == (64, 64, 3) and mask.shape == (64, 64)
+    assert image.shape == (64, 64, 3) and mask.shape == (64, 64) and mask.dtype == bool
     validation = rendered.read(None, "validation", size=64, scenes=3)
     assert not np.array_equal(validation[0].load_image(), train[0].load_image())
+    assert pickle.loads(pickle.dumps(train))[4].expression == train[4].expression
+
+
+def test_rendered_scenes_are_kept_where_asked_for(tmp_path, monkeypatch):
+    def read():
+        return rendered.read(None, size=64, scenes=3, stored=True, index=tmp_path)
+
+    kept, drawn = read(), rendered.read(None, size=64, scenes=3, sentences_per_scene=8)
+    at = {(record.image_id, record.expression): record for record in drawn}
+    assert len(kept) > 6
+    for record in kept:
+        other = at[record.image_id, record.expression]
+        np.testing.assert_array_equal(record.load_image(), other.load_image())
+        np.testing.assert_array_equal(record.load_mask(), other.load_mask())
+    monkeypatch.setattr(
+        "steervit.training.rendering.shards.render_scene", lambda *_: pytest.fail("drawn again")
+    )
+    assert said(read()) == said(kept)
+    shards = next(tmp_path.glob("drawn/*"))
+    assert said(rendered.read(shards, index=tmp_path)) == said(kept)
+    with pytest.raises(FileNotFoundError, match="expected rendered shards"):
+        rendered.read(tmp_path / "nothing", index=tmp_path)

@@ -184,7 +184,7 @@ def _panoptic(name: str, segments: list[dict[str, Any]]) -> dict[str, Any]:
         "annotations": [{"image_id": name, "file_name": f"{name}.png", "segments_info": segments}],
         "categories": [
             {"id": 1, "name": "Sky", "supercategory": "nature--sky", "isthing": 0, "color": [70, 130, 180]},
-            {"id": 2, "name": "Car (Parked)", "supercategory": "object--vehicle--car", "isthing": 1, "color": [0, 0, 1]},
+            {"id": 2, "name": "Car (Parked)", "supercategory": "object--vehicle", "isthing": 1, "color": [0, 0, 1]},
             {"id": 3, "name": "Person Group", "supercategory": "human--person", "isthing": 1, "color": [0, 0, 2]},
             {"id": 4, "name": "Ego Vehicle", "supercategory": "void--ego-vehicle", "isthing": 0, "color": [0, 0, 3]},
         ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from steervit.files import write_whole
 from steervit.training.index import Row, default_folder, open_records
@@ -27,19 +30,26 @@ def read(
     scenes: int = 20_000,
     sentences_per_scene: int = 4,
     photos: Path | None = None,
+    stored: bool = False,
     index: Path | None = None,
 ) -> Sequence[Record]:
-    """Scenes drawn on the fly, `size` pixels square, each with `sentences_per_scene` of its sentences; or,
-    with `root`, those of the shards in `root/<split>` or `root`, with all their sentences.
+    """Scenes drawn on the fly, `size` pixels square (64 or more), each with `sentences_per_scene` of its
+    sentences; or, with `stored`, drawn once and kept in the index folder, with up to eight sentences each; or,
+    with `root`, those of the shards in `root/<split>` or `root`.
 
-    `photos` is a folder of photographs that textures may be cut from. Validation scenes are never training's.
-    Raises FileNotFoundError when `root` has no shards, ValueError for another split.
+    Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
+    photographs that materials may be cut from. Validation scenes are never training's. A sentence may name
+    what is not there; its mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
     """
     if split not in ("train", "validation"):
         raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
     if root is not None:
-        return _from_shards(root, split, index or default_folder())
+        return _from_shards(
+            root / split if (root / split).is_dir() else root, split, index or default_folder()
+        )
     first = FIRST_VALIDATION_SEED if split == "validation" else 0
+    if stored:
+        return _drawn_once(first, scenes, size, photos, split, index or default_folder())
     return RenderedScenes(first, scenes, sentences_per_scene, size, photos)
 
 
@@ -77,10 +87,13 @@ class DrawnSentence:
 
     @cached_property
     def _drawn(self) -> tuple[np.ndarray, str, np.ndarray]:
-        from steervit.training.rendering import render_scene, sentences
+        from steervit.training.rendering.scene import render_scene
+        from steervit.training.rendering.sentences import sentences
+        from steervit.training.rendering.shards import choose
 
-        scene = render_scene(self.seed, self.size, self.photos)
-        listed = sentences(scene, np.random.default_rng([self.seed, 1]))
+        random = np.random.default_rng(self.seed)
+        scene = render_scene(random, self.size, _photos(self.photos))
+        listed = choose(sentences(scene, random), random)  # as the shards hold them
         chosen = listed[self.turn % len(listed)]
         return scene.image, chosen.text, chosen.mask
 
@@ -104,11 +117,28 @@ class DrawnSentence:
         raise MaskError("a scene that is drawn on the fly is not packed")
 
 
-def _from_shards(root: Path, split: str, index: Path) -> Records:
-    folder = root / split if (root / split).is_dir() else root
+@functools.cache
+def _photos(folder: Path | None) -> Any:
+    from steervit.training.rendering.photos import PhotoSource
+
+    return None if folder is None else PhotoSource(folder)
+
+
+def _drawn_once(first: int, scenes: int, size: int, photos: Path | None, split: str, index: Path) -> Records:
+    from steervit.training.rendering.shards import render_shards
+
+    wanted = [first, scenes, size, str(photos)]
+    folder = index / "drawn" / hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # of several processes one draws, the others wait
+        render_shards(folder, first, scenes, size, _photos(photos))
+    return _from_shards(folder, split, index)
+
+
+def _from_shards(folder: Path, split: str, index: Path) -> Records:
     shards = sorted(folder.glob("*.npz"))
     if not shards:
-        raise FileNotFoundError(f"expected rendered shards (*.npz) in {root / split} or {root}")
+        raise FileNotFoundError(f"expected rendered shards (*.npz) in {folder}")
     unpacked = {shard: index / "rendered" / _hash(shard) for shard in shards}
     return open_records(
         "rendered", lambda: _rows(unpacked), _path, shards, {"split": split, "index": str(index)}, index
@@ -120,14 +150,12 @@ def _rows(unpacked: dict[Path, Path]) -> Iterator[Row]:
     from steervit.training.rendering.shards import read_shard
 
     for shard, folder in unpacked.items():
-        images, sentences = read_shard(shard)
         folder.mkdir(parents=True, exist_ok=True)
-        for number, (image, listed) in enumerate(zip(images, sentences, strict=True)):
-            file = folder / f"{number:05d}.png"
-            _write_png(file, image)
-            for sentence in listed:
-                mask = encode(np.asarray(sentence.mask) > 0)
-                yield Row(str(file), f"{shard.stem}/{number}", sentence.text, mask, "rendered")
+        for scene in read_shard(shard):
+            file = folder / f"{scene.seed}.png"
+            _write_png(file, scene.image)
+            for sentence in scene.sentences:
+                yield Row(str(file), str(scene.seed), sentence.text, encode(sentence.mask), "rendered")
 
 
 def _path(key: str) -> Iterable[Path]:
