@@ -85,7 +85,8 @@ class Camera:
         return image
 
 
-def any_camera(rng: Rng) -> Camera:
+def any_camera(rng: Rng, softness: float = 0.0) -> Camera:
+    """A random camera that blurs by `softness` pixels at least."""
     sharp = chance(rng, 0.5)
     return Camera(
         gain=rng.uniform(0.7, 1.3),
@@ -93,7 +94,7 @@ def any_camera(rng: Rng) -> Camera:
         gamma=rng.uniform(0.75, 1.35) if chance(rng, 0.5) else 1.0,
         tint=tuple(rng.uniform(0.9, 1.1, 3)) if chance(rng, 0.6) else (1.0, 1.0, 1.0),
         grey=chance(rng, 0.35),
-        blur=rng.uniform(0, 0.6) if sharp else log_uniform(rng, 0.4, 1.4),
+        blur=max(softness, rng.uniform(0, 0.6) if sharp else log_uniform(rng, 0.4, 1.4)),
         streak=(rng.uniform(1, 3.5) if chance(rng, 0.1) else 0.0, rng.uniform(0, np.pi)),
         zoom=rng.uniform(0.55, 0.95) if chance(rng, 0.15) else 1.0,
         vignette=rng.uniform(0, 0.6) if chance(rng, 0.4) else 0.0,

@@ -70,6 +70,8 @@ def damage(rng: Rng, stage: Stage, camera: Camera, kind: str) -> Mark | None:
     if outline is None or not _can_be_seen(rng, before, change, outline, camera, edit.thin):
         return None
     stage.surface = edit.surface
+    if edit.part is not None:
+        stage.part = edit.part
     return Mark(kind, outline)
 
 
@@ -90,18 +92,21 @@ def _outline(edit: Edit, change: Array) -> Array | None:
         return None
     strong = np.percentile(change[worked], 80)
     seen = worked & (change > 0.2 * strong)
-    width = 3 if edit.thin else 7
+    # People outline an area as a whole, though parts of it may look like their surroundings.
+    width = 3 if edit.thin else int(np.clip(0.3 * worked.sum() ** 0.5, 5, 27)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    closed = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    margin = width // 2 + 1
+    padded = cv2.copyMakeBorder(seen.astype(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[margin:-margin, margin:-margin]
     if edit.thin:
-        closed = cv2.dilate(closed, np.ones((2, 2), np.uint8))
-    return closed.astype(bool)
+        return cv2.dilate(closed, np.ones((2, 2), np.uint8)).astype(bool)
+    return closed.astype(bool) & worked
 
 
 def _can_be_seen(rng: Rng, before: Array, change: Array, outline: Array, camera: Camera, thin: bool) -> bool:
     """Change against what hides it: camera noise and the texture nearby. Large areas may be fainter than specks."""
     count = int(outline.sum())
-    if count < 5:
+    if count < 8:
         return False
     grey = before.mean(-1)
     rows, columns = np.nonzero(outline)

@@ -154,23 +154,59 @@ def gap_area(rng: Rng, size: int, spot: Spot, length: float, width: float) -> Ar
 
 
 def break_(rng: Rng, stage: Stage, spot: Spot) -> Edit:
-    """A wide ragged gap through the part: the background shows, the broken flanks are rough and lighter."""
+    """Broken: a part falls into two that gape, or a wedge opens through the surface."""
+    if stage.part.min() < 0.5 and chance(rng, 0.6):
+        return _in_two(rng, stage, spot)
     size = stage.size
     length = spot.length(rng, 0.5, 1.8)
     area = gap_area(rng, size, spot, length, length * rng.uniform(0.06, 0.35)) * stage.part
     if stage.part.min() > 0.5:
-        deep = mix(
-            stage.surface.albedo * rng.uniform(0.05, 0.4),
-            stage.behind,
-            np.full_like(area, rng.uniform(0, 0.6)),
-        )
+        depth = np.full_like(area, rng.uniform(0, 0.6))
+        deep = mix(stage.surface.albedo * rng.uniform(0.05, 0.4), stage.behind, depth)
     else:
         deep = stage.behind * rng.uniform(0.4, 1)
-    flank = np.clip(blur(area, rng.uniform(1.5, 4)) * 2, 0, 1) - area
-    rough = fractal_noise(rng, size, 3, 2)
-    surface = multiplied(stage.surface, rng.uniform(0.7, 1.3), np.clip(flank, 0, 1) * stage.part)
-    height = surface.height * (1 - area) + np.clip(flank, 0, 1) * rough * rng.uniform(0, 1.5)
-    return Edit(Surface(mix(surface.albedo, deep, area), height, surface.gloss, ""), area)
+    return _torn(rng, stage, stage.surface, deep, area)
+
+
+def _torn(rng: Rng, stage: Stage, surface: Surface, deep: Array, area: Array) -> Edit:
+    """Open an area to what lies deeper; its flanks are rough and of another tone."""
+    flank = np.clip(np.clip(blur(area, rng.uniform(1.5, 4)) * 2, 0, 1) - area, 0, 1)
+    rough = fractal_noise(rng, stage.size, 3, 2)
+    toned = multiplied(surface, rng.uniform(0.7, 1.3), flank * stage.part)
+    height = toned.height * (1 - area) + flank * rough * rng.uniform(0, 1.5)
+    return Edit(Surface(mix(toned.albedo, deep, area), height, surface.gloss, ""), area)
+
+
+def _in_two(rng: Rng, stage: Stage, spot: Spot) -> Edit:
+    """One piece of the part turns away about a hinge and slides; the gap between the pieces is the damage."""
+    size = stage.size
+    x, y = coordinates(size)
+    angle = rng.uniform(0, 2 * np.pi)
+    jag = fractal_noise(rng, size, spot.radius * rng.uniform(0.1, 0.5), 4) * spot.radius * rng.uniform(0.02, 0.1)
+    beyond = (x - spot.x) * np.cos(angle) + (y - spot.y) * np.sin(angle) + jag
+    near_spot = np.hypot(x - spot.x, y - spot.y) < 2.2 * spot.radius
+    piece = np.clip(beyond, 0, 1) * stage.part * near_spot
+    rest = stage.part * (1 - piece)
+    along = np.array([-np.sin(angle), np.cos(angle)]) * spot.radius * rng.uniform(-1.2, 1.2)
+    slide = np.array([np.cos(angle), np.sin(angle)]) * spot.radius * rng.uniform(0, 0.12)
+    degrees = rng.uniform(3, 28) * (1 if along @ [-np.sin(angle), np.cos(angle)] > 0 else -1)
+    stacked = np.dstack([stage.surface.albedo, stage.surface.height, piece])
+    hinge = (float(spot.x + along[0]), float(spot.y + along[1]))
+    swept = np.zeros_like(piece)
+    for share in (0.0, 0.25, 0.5, 0.75):
+        swept = np.maximum(swept, _turned_away(piece, hinge, degrees * share, slide * share))
+    moved = _turned_away(stacked, hinge, degrees, slide)
+    there = np.clip(moved[..., 4], 0, 1)
+    albedo = mix(mix(stage.behind, stage.surface.albedo, rest), moved[..., :3], there)
+    height = mix(stage.surface.height * rest, moved[..., 3], there)
+    gap = np.clip(np.maximum(swept, stage.part) - np.maximum(rest, there), 0, 1)
+    return Edit(Surface(albedo, height, stage.surface.gloss, ""), gap * near_spot, part=np.maximum(rest, there))
+
+
+def _turned_away(image: Array, hinge: tuple[float, float], degrees: float, slide: Array) -> Array:
+    matrix = cv2.getRotationMatrix2D(hinge, degrees, 1.0)
+    matrix[:, 2] += slide
+    return cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]))
 
 
 def slip(rng: Rng, stage: Stage, spot: Spot) -> Edit:

@@ -12,11 +12,15 @@ from .surface import Surface
 
 @dataclass
 class Edit:
-    """A damaged surface and where it is damaged (H x W, 0..1; the annotator's outline is where it passes 0.3)."""
+    """A damaged surface and where it is damaged (H x W, 0..1; the annotator's outline is where it passes 0.3).
+
+    `part` is where the part is now, if the damage moved it.
+    """
 
     surface: Surface
     area: Array
     thin: bool = False
+    part: Array | None = None
 
     def __post_init__(self):
         self.area = np.asarray(self.area, np.float32)

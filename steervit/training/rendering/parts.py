@@ -1,6 +1,5 @@
 """Manufactured and natural parts as sprites: a surface with an outline. One recipe per family of shapes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -270,7 +269,7 @@ def connector(rng: Rng, size: int) -> Part:
     mask = np.zeros((size, size), np.float32)
     for x in (np.arange(columns) - (columns - 1) / 2) * 2 * width / (columns + 1):
         for y in (np.arange(rows) - (rows - 1) / 2) * 2 * height / (rows + 1):
-            mask = np.maximum(mask, part.mask(pin + [x, y]))
+            mask = np.maximum(mask, part.mask(pin + np.array([x, y])))
     part.surface.albedo = mix(part.surface.albedo, pins.albedo, mask)
     part.surface.height = part.surface.height + mask * rng.uniform(-3, 3)
     return part
@@ -341,31 +340,3 @@ def stamp(rng: Rng, part: Part, width: float, height: float, strength: float = 0
 def label(rng: Rng, part: Part, width: float, height: float) -> None:
     part.cover(outlines.box(width, height), plain(rng, part.size, pick(rng, ("pale", "any"))), 0.5)
     stamp(rng, part, width * 0.8, height * 0.6)
-
-
-PARTS: dict[Callable[[Rng, int], Part], float] = {
-    disc: 1.2,
-    ring: 1.2,
-    bottle_top: 1.3,
-    capsule: 1.2,
-    tablet: 1.0,
-    plate: 2.0,
-    nut: 1.3,
-    gear: 1.0,
-    commutator: 1.2,
-    screw: 1.0,
-    bottle: 1.0,
-    bracket: 0.7,
-    biscuit: 1.6,
-    kernel: 1.5,
-    connector: 1.0,
-    chip: 0.9,
-    cable: 0.7,
-    zipper: 0.7,
-}
-_CHOICES = tuple(PARTS)
-_WEIGHTS = tuple(weight / sum(PARTS.values()) for weight in PARTS.values())
-
-
-def any_recipe(rng: Rng) -> Callable[[Rng, int], Part]:
-    return _CHOICES[int(rng.choice(len(_CHOICES), p=_WEIGHTS))]

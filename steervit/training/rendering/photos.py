@@ -43,8 +43,11 @@ class PhotoSource:
         side = int(
             np.clip(short * (log_uniform(rng, 0.25, 0.8) if zoomed else rng.uniform(0.6, 1)), 32, short)
         )
-        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        piece = photo[top : top + side, left : left + side, ::-1]
+        pieces = []
+        for _ in range(4 if zoomed else 1):
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+            pieces.append(photo[top : top + side, left : left + side, ::-1])
+        piece = min(pieces, key=_unevenness)
         piece = np.rot90(piece, int(rng.integers(4)))
         if chance(rng, 0.5):
             piece = piece[:, ::-1]
@@ -64,3 +67,8 @@ class PhotoSource:
         if chance(rng, 0.3):
             albedo = albedo * rng.uniform(0.6, 1.2, 3).astype(np.float32)
         return Surface(albedo, np.zeros((size, size), np.float32), rng.uniform(0, 0.4), "photograph")
+
+
+def _unevenness(piece: Array) -> float:
+    """How much the parts of a crop differ from each other; low for one material, high for a cluttered view."""
+    return float(cv2.resize(piece, (6, 6), interpolation=cv2.INTER_AREA).astype(np.float32).std((0, 1)).sum())

@@ -53,7 +53,8 @@ def render_scene(
         raise ValueError(f"expected a size of 64 pixels or more, got {size}; small scenes show no defect")
     rng = seed_or_rng if isinstance(seed_or_rng, np.random.Generator) else np.random.default_rng(seed_or_rng)
     stage = any_stage(rng, size, photos)
-    camera = any_camera(rng)
+    # Enlarged photographs are soft; sharp defects on them would be a give-away.
+    camera = any_camera(rng, softness=0.8 if stage.surface.name == "photograph" else 0.0)
     marks: list[Mark] = []
     if not chance(rng, GOOD_SHARE):
         for _ in range(_how_many(rng)):

@@ -1,14 +1,16 @@
 """The undamaged scene: a surface, a part or a tray of parts, lit. Defects are painted on it, a camera looks at it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from . import parts, vocabulary
+from .catalogue import PartRecipe, any_recipe
 from .colours import colour
 from .fields import Array, Rng, blur, chance, coordinates, fractal_noise, log_uniform, mix, pick, smooth_noise
 from .light import Light, any_light, cast_shadow, highlights
+from .parts_assemblies import decorate
 from .photos import PhotoSource
 from .surface import Surface
 from .textures import any_texture
@@ -37,7 +39,6 @@ class Stage:
     places: list[Place]
     shine: Array | None = None
     shape: str = "surface"
-    sprites: list[parts.Part] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -57,7 +58,7 @@ def any_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
     layout = rng.random()
     if layout < 0.45:
         return surface_stage(rng, size, photos)
-    return parts_stage(rng, size, photos, tray=layout > 0.8)
+    return parts_stage(rng, size, photos, tray=layout > 0.84)
 
 
 def surface_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
@@ -126,8 +127,11 @@ def add_marking(rng: Rng, surface: Surface) -> None:
 
 def background(rng: Rng, size: int, photos: PhotoSource | None) -> Surface:
     """What parts lie on: usually plain and dark or pale, sometimes a material or a photograph."""
-    if photos is not None and chance(rng, 0.4):
-        return photos.surface(rng, size, zoomed=chance(rng, 0.5))
+    if photos is not None and chance(rng, 0.35):
+        # Out of focus and dim, as backgrounds are: a sharp one would compete with the part.
+        photo = photos.surface(rng, size, zoomed=chance(rng, 0.7))
+        photo.albedo = blur(photo.albedo, rng.uniform(0, 4)) * rng.uniform(0.3, 1)
+        return photo
     if chance(rng, 0.3):
         return any_texture(rng, size)
     surface = parts.plain(rng, size, pick(rng, ("dark", "dark", "pale", "grey", "any")))
@@ -137,17 +141,26 @@ def background(rng: Rng, size: int, photos: PhotoSource | None) -> Surface:
     return surface
 
 
+def scatter(rng: Rng, ground: Surface) -> None:
+    """Crumbs and dust beside the part: no defect of the part."""
+    size = ground.albedo.shape[0]
+    specks = np.clip(smooth_noise(rng, size, rng.uniform(1.5, 5)) - rng.uniform(2.4, 3.2), 0, 0.5) * 2
+    ground.albedo = mix(ground.albedo, colour(rng, pick(rng, ("food", "pale", "dark"))), specks)
+
+
 def parts_stage(rng: Rng, size: int, photos: PhotoSource | None, tray: bool) -> Stage:
     ground = background(rng, size, photos)
+    if chance(rng, 0.15):
+        scatter(rng, ground)
     light = any_light(rng, size)
     places, turns = (tray_places if tray else single_place)(rng, size)
     side = max(24, int(max(place.radius for place in places) * 2.1))
-    recipe = parts.any_recipe(rng)
+    recipe = any_recipe(rng)
     sprites = make_sprites(rng, recipe, min(side, int(size * 1.3)), photos, len(places))
     layers = [paste(rng, sprites[i % len(sprites)], size, place, turns[i]) for i, place in enumerate(places)]
     part = np.zeros((size, size), np.float32)
     albedo, height = ground.albedo, ground.height * 0.3
-    for layer_albedo, layer_height, alpha, window in layers:
+    for _, _, alpha, window in layers:
         part[window] = np.maximum(part[window], alpha)
     behind = ground.albedo * cast_shadow(rng, part, light)[..., None]
     albedo = behind.copy()
@@ -170,9 +183,11 @@ def parts_stage(rng: Rng, size: int, photos: PhotoSource | None, tray: bool) -> 
     return stage
 
 
-def make_sprites(rng: Rng, recipe, side: int, photos: PhotoSource | None, count: int) -> list[parts.Part]:
+def make_sprites(rng: Rng, recipe: PartRecipe, side: int, photos: PhotoSource | None, count: int) -> list[parts.Part]:
     """Up to three pieces of one kind: the same colours with natural variation."""
     first = recipe(rng, side)
+    if chance(rng, 0.2):
+        decorate(rng, first)
     if photos is not None and chance(rng, 0.5):
         skin = photos.surface(rng, side).albedo
         first.surface.albedo = mix(
@@ -201,7 +216,7 @@ def single_place(rng: Rng, size: int) -> tuple[list[Place], list[float]]:
 
 def tray_places(rng: Rng, size: int) -> tuple[list[Place], list[float]]:
     """Parts on a grid, all turned alike or each its own way."""
-    columns, rows = int(rng.integers(2, 6)), int(rng.integers(1, 6))
+    columns, rows = int(rng.integers(2, 5)), int(rng.integers(1, 5))
     pitch = size / max(columns, rows)
     radius = pitch * rng.uniform(0.32, 0.5)
     turn, loose = float(rng.choice([0.0, 90.0, rng.uniform(0, 360)])), chance(rng, 0.4)
