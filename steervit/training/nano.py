@@ -213,11 +213,16 @@ def calibrate_features(model: SteerViT, data: SceneData) -> None:
 
 
 def train_nano(
-    data: SceneData, out: Path, recipe: NanoRecipe, log_every: int = 50, save_every: int = 500
+    data: SceneData,
+    out: Path,
+    recipe: NanoRecipe,
+    log_every: int = 50,
+    save_every: int = 500,
+    stop_at: int | None = None,
 ) -> SteerViT:
     """Train from cached scenes, write checkpoints to `out`, and return the model in eval mode.
 
-    Continues from `out/last.pt` when it is there. `out/log.jsonl` holds loss and pmass by step.
+    `stop_at` ends a session at that step of the schedule, to be continued. Continues from `out/last.pt` when it is there. `out/log.jsonl` holds loss and pmass by step.
     """
     torch.manual_seed(recipe.seed)
     if not (out / "text" / "vocab.json").exists():
@@ -239,7 +244,7 @@ def train_nano(
         start = _resume(out / "last.pt", model, average, optimiser, batches)
     began = time.time()
     running: list[tuple[float, float]] = []
-    for step in range(start, recipe.steps):
+    for step in range(start, min(recipe.steps, stop_at or recipe.steps)):
         running.append(_step(model, optimiser, batches, recipe, step))
         average.update_parameters(model)
         if (step + 1) % log_every == 0:
