@@ -222,7 +222,8 @@ def train_nano(
 ) -> SteerViT:
     """Train from cached scenes, write checkpoints to `out`, and return the model in eval mode.
 
-    `stop_at` ends a session at that step of the schedule, to be continued. Continues from `out/last.pt` when it is there. `out/log.jsonl` holds loss and pmass by step.
+    `stop_at` ends a session at that step of the schedule, to be continued. Continues from `out/last.pt` when it
+    is there. `out/log.jsonl` holds loss and pmass by step.
     """
     torch.manual_seed(recipe.seed)
     if not (out / "text" / "vocab.json").exists():
@@ -257,7 +258,8 @@ def train_nano(
         if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
             _save(out / "last.pt", model, average, optimiser, batches, step + 1)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-    return average.module.eval().requires_grad_(False)
+    average.module.eval().requires_grad_(False)
+    return average.module  # type: ignore[return-value]  # AveragedModel does not say what it wraps
 
 
 def _step(
