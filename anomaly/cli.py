@@ -16,6 +16,7 @@ from anomaly.commands.inspect import inspect
 from anomaly.commands.models import models
 from anomaly.commands.prompts import prompts
 from anomaly.commands.score import score
+from anomaly.commands.train import train
 from anomaly.errors import SteerAnomalyError
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, eval_command, score, prompts, models, datasets):
+for command in (inspect, eval_command, score, train, prompts, models, datasets):
     main.add_command(command)
 
 
