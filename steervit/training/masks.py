@@ -106,9 +106,9 @@ class Segments:
     ids: tuple[int, ...]
 
     def decode(self, size_hw: tuple[int, int]) -> np.ndarray:
-        colours = _open(self.png, "RGB").astype(np.uint32)
-        codes = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
-        return _fitting(np.isin(codes, self.ids), size_hw)
+        colours = np.ascontiguousarray(_open(self.png, "RGBA"))  # four bytes, so that they are one number
+        codes = colours.view("<u4")[..., 0] & 0xFFFFFF
+        return _fitting(np.isin(codes, np.array(self.ids, np.uint32)), size_hw)
 
     def pack(self) -> bytes:
         return b"s" + json.dumps([str(self.png), self.ids]).encode()

@@ -62,7 +62,6 @@ def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: 
         )
     if weight is not None and not isinstance(weight, (int, float)):
         raise ValueError(f"expected the weight of source {name!r} to be a number, got {weight!r}")
-    split = str(options.pop("split", split))
     known = inspect.signature(READERS[kind], eval_str=True).parameters
     _refuse_unknown(name, kind, options, list(known))
     if "root" not in options and known["root"].default is inspect.Parameter.empty:
@@ -79,7 +78,7 @@ def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: 
 
 
 def _refuse_unknown(name: str, kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    settable = ["kind", "weight", *(key for key in known if key != "index")]
+    settable = ["kind", "weight", *(key for key in known if key not in ("index", "split"))]
     for key in options:
         if key not in settable:
             near = difflib.get_close_matches(key, settable, 1, 0.5)
