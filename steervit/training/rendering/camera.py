@@ -28,7 +28,7 @@ class Camera:
 
     def take(self, rng: Rng, image: Array) -> Array:
         """Photograph a float image H x W x 3: RGB uint8 of the same size."""
-        image = self._expose(image)
+        image = self.expose(self._darken_corners(image))
         image = self._focus(image)
         image = self._add_noise(rng, image)
         if self.sharpen:
@@ -41,19 +41,21 @@ class Camera:
         _, coded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
 
-    def _expose(self, image: Array) -> Array:
+    def expose(self, image: Array) -> Array:
+        """Brightness and colour as the sensor gets them, clipped where it saturates: H x W x 3, or H x W if grey."""
         if self.grey:
             image = image @ np.array([0.3, 0.59, 0.11], np.float32)
         else:
             image = image * np.array(self.tint, np.float32)
-        if self.vignette:
-            size = image.shape[0]
-            x, y = coordinates(size)
-            away = ((x / size - 0.5) ** 2 + (y / size - 0.5) ** 2) * 2
-            dark = 1 - self.vignette * away
-            image = image * (dark if image.ndim == 2 else dark[..., None])
-        image = np.clip(image * self.gain + self.offset, 0, 1.2)
+        image = np.clip(image * np.float32(self.gain) + np.float32(self.offset), 0, 1.02)
         return image if self.gamma == 1 else np.power(image, np.float32(self.gamma))
+
+    def _darken_corners(self, image: Array) -> Array:
+        if not self.vignette:
+            return image
+        x, y = coordinates(image.shape[0])
+        x, y = x / image.shape[0] - 0.5, y / image.shape[0] - 0.5
+        return image * (1 - 2 * self.vignette * (x**2 + y**2))[..., None]
 
     def _focus(self, image: Array) -> Array:
         if self.streak[0] > 1:

@@ -10,7 +10,7 @@ from . import defects_areas as areas
 from . import defects_bodies as bodies
 from . import defects_lines as lines
 from .camera import Camera
-from .fields import Array, Rng, blur
+from .fields import Array, Rng, blur, strongest
 from .marks import Edit, Spot, any_spot
 from .stage import Stage
 
@@ -64,43 +64,54 @@ def damage(rng: Rng, stage: Stage, camera: Camera, kind: str) -> Mark | None:
     edit = DEFECTS[kind][0](rng, stage, spot) if spot else None
     if edit is None or not (edit.area > 0.3).any():
         return None
-    before, after = stage.look(), stage.look(edit.surface)
-    change = _visible_change(before, after, camera)
-    outline = _outline(edit, change)
-    if outline is None or not _can_be_seen(rng, before, change, outline, camera, edit.thin):
+    window = _around(edit.area > 0.02, margin=16)
+    after = stage.look(edit.surface)
+    change = np.zeros_like(edit.area)
+    change[window] = _visible_change(stage.view[window], after[window], camera)
+    outline = _outline(edit, change, window, camera)
+    if outline is None or not _can_be_seen(rng, stage.view, change, outline, camera, edit.thin):
         return None
-    stage.surface = edit.surface
+    stage.surface, stage.view = edit.surface, after
     if edit.part is not None:
         stage.part = edit.part
     return Mark(kind, outline)
 
 
+def _around(mask: Array, margin: int) -> tuple[slice, slice]:
+    """The mask's bounding box, `margin` pixels larger on each side."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+
+
 def _visible_change(before: Array, after: Array, camera: Camera) -> Array:
-    """Strongest change over the channels after the camera's blur; a grey camera sees brightness alone."""
-    change = np.abs(after - before)
-    if camera.grey:
-        change = np.abs((after - before) @ np.array([0.3, 0.59, 0.11], np.float32))
-    else:
-        change = change.max(-1)
-    return blur(change, max(0.6, camera.blur)) * camera.gain
+    """How much the picture changes after exposure and blur: the strongest channel, or brightness if grey."""
+    change = np.abs(camera.expose(after) - camera.expose(before))
+    change = change if change.ndim == 2 else strongest(change)
+    return blur(change, max(0.6, camera.blur))
 
 
-def _outline(edit: Edit, change: Array) -> Array | None:
+def _outline(edit: Edit, change: Array, window: tuple[slice, slice], camera: Camera) -> Array | None:
     """Where the recipe worked and the eye sees it: closed over small gaps, one pixel wider for thin lines."""
-    worked = edit.area > (0.2 if edit.thin else 0.3)
+    worked = edit.area[window] > (0.2 if edit.thin else 0.3)
     if not worked.any():
         return None
-    strong = np.percentile(change[worked], 80)
-    seen = worked & (change > 0.2 * strong)
+    seen_change = change[window]
+    faintest = min(0.2 * float(np.percentile(seen_change[worked], 80)), 0.02 + camera.noise)
+    seen = worked & (seen_change > faintest)
     # People outline an area as a whole, though parts of it may look like their surroundings.
     width = 3 if edit.thin else int(np.clip(0.3 * worked.sum() ** 0.5, 5, 27)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     margin = width // 2 + 1
     padded = cv2.copyMakeBorder(seen.astype(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[margin:-margin, margin:-margin]
-    if edit.thin:
-        return cv2.dilate(closed, np.ones((2, 2), np.uint8)).astype(bool)
-    return closed.astype(bool) & worked
+    outline = np.zeros(edit.area.shape, bool)
+    outline[window] = (
+        cv2.dilate(closed, np.ones((2, 2), np.uint8)) > 0 if edit.thin else closed.astype(bool) & worked
+    )
+    return outline
 
 
 def _can_be_seen(rng: Rng, before: Array, change: Array, outline: Array, camera: Camera, thin: bool) -> bool:
@@ -108,13 +119,9 @@ def _can_be_seen(rng: Rng, before: Array, change: Array, outline: Array, camera:
     count = int(outline.sum())
     if count < 8:
         return False
-    grey = before.mean(-1)
-    rows, columns = np.nonzero(outline)
-    window = (
-        slice(max(0, rows.min() - 12), rows.max() + 13),
-        slice(max(0, columns.min() - 12), columns.max() + 13),
-    )
-    texture = float(np.median(np.abs(grey - blur(grey, 3.0))[window])) * 1.5
+    window = _around(outline, margin=12)
+    grey = before[window] @ np.full(3, 1 / 3, np.float32)
+    texture = float(np.median(np.abs(grey - blur(grey, 3.0)))) * 1.5
     contrast = float(change[outline].mean())
     averaging = min(1.0, (30 / count) ** 0.25)
     hidden = 0.02 + averaging * (1.2 * texture + 1.5 * camera.noise * camera.gain) * (1.0 if thin else 0.8)

@@ -258,7 +258,7 @@ def deformation(rng: Rng, stage: Stage, spot: Spot) -> Edit:
     both = displace(np.dstack([stage.surface.albedo, stage.surface.height]), shift_x, shift_y)
     shading = near_spot * rng.normal(0, 0.1)
     albedo = both[..., :3] * (1 + shading)[..., None]
-    moved = np.hypot(shift_x, shift_y)
+    moved = np.hypot(shift_x, shift_y) * (blur(stage.part, 3) > 0.08)
     return Edit(
         Surface(albedo, both[..., 3], stage.surface.gloss, ""), np.clip(moved / 3, 0, 1).astype(np.float32)
     )

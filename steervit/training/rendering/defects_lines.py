@@ -182,7 +182,11 @@ def _in_two(rng: Rng, stage: Stage, spot: Spot) -> Edit:
     size = stage.size
     x, y = coordinates(size)
     angle = rng.uniform(0, 2 * np.pi)
-    jag = fractal_noise(rng, size, spot.radius * rng.uniform(0.1, 0.5), 4) * spot.radius * rng.uniform(0.02, 0.1)
+    jag = (
+        fractal_noise(rng, size, spot.radius * rng.uniform(0.1, 0.5), 4)
+        * spot.radius
+        * rng.uniform(0.02, 0.1)
+    )
     beyond = (x - spot.x) * np.cos(angle) + (y - spot.y) * np.sin(angle) + jag
     near_spot = np.hypot(x - spot.x, y - spot.y) < 2.2 * spot.radius
     piece = np.clip(beyond, 0, 1) * stage.part * near_spot
@@ -200,7 +204,9 @@ def _in_two(rng: Rng, stage: Stage, spot: Spot) -> Edit:
     albedo = mix(mix(stage.behind, stage.surface.albedo, rest), moved[..., :3], there)
     height = mix(stage.surface.height * rest, moved[..., 3], there)
     gap = np.clip(np.maximum(swept, stage.part) - np.maximum(rest, there), 0, 1)
-    return Edit(Surface(albedo, height, stage.surface.gloss, ""), gap * near_spot, part=np.maximum(rest, there))
+    return Edit(
+        Surface(albedo, height, stage.surface.gloss, ""), gap * near_spot, part=np.maximum(rest, there)
+    )
 
 
 def _turned_away(image: Array, hinge: tuple[float, float], degrees: float, slide: Array) -> Array:

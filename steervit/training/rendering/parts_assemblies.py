@@ -53,9 +53,13 @@ def shaft(rng: Rng, size: int) -> Part:
     inside = np.clip((radius[None] - np.abs(across)) * size * 0.47 + 0.5, 0, 1) * (np.abs(along) < 1)
     surface = material(rng, size, "metal" if chance(rng, 0.7) else "any")
     lit = np.sqrt(np.clip(1.02 - share**2, 0, 1)) * rng.uniform(0.4, 0.9)
-    glint = np.exp(-(((across / radius[None]) - rng.uniform(-0.5, 0.5)) ** 2) * rng.uniform(10, 60)) * rng.uniform(0, 0.5)
+    glint = np.exp(
+        -(((across / radius[None]) - rng.uniform(-0.5, 0.5)) ** 2) * rng.uniform(10, 60)
+    ) * rng.uniform(0, 0.5)
     tones = rng.uniform(0.8, 1.15, len(steps))[np.searchsorted(breaks, along[0])]
-    surface.albedo = (surface.albedo * ((0.25 + lit) * tones[None])[..., None] + glint[..., None]).astype(np.float32)
+    surface.albedo = (surface.albedo * ((0.25 + lit) * tones[None])[..., None] + glint[..., None]).astype(
+        np.float32
+    )
     return Part(surface, inside.astype(np.float32), "shaft")
 
 
@@ -66,7 +70,12 @@ def spring(rng: Rng, size: int) -> Part:
     lean, wire = 0.9 / coils, rng.uniform(0.35, 0.75) / coils
     rise = np.zeros((size, size), np.float32)
     for x in np.linspace(-0.9, 0.9, coils):
-        corners = [(x - lean - wire, -half), (x - lean + wire, -half), (x + lean + wire, half), (x + lean - wire, half)]
+        corners = [
+            (x - lean - wire, -half),
+            (x - lean + wire, -half),
+            (x + lean + wire, half),
+            (x + lean - wire, half),
+        ]
         coil = part.mask(np.array(corners))
         part.alpha = np.maximum(part.alpha, coil)
         rise = np.maximum(rise, bevel(coil, wire * part.unit))
@@ -125,7 +134,9 @@ def bristles(rng: Rng, size: int) -> Part:
         for x in np.linspace(-0.75, 0.75, columns) * width:
             tuft = outlines.blob(rng, 0.15, points=30) * width / columns * 0.85 + np.array([x, y])
             mask = np.maximum(mask, part.mask(tuft))
-        part.surface.albedo = mix(part.surface.albedo, colours[row % len(colours)].albedo * fibres[..., None], mask)
+        part.surface.albedo = mix(
+            part.surface.albedo, colours[row % len(colours)].albedo * fibres[..., None], mask
+        )
         part.surface.height = part.surface.height + mask * 2
     return part
 
@@ -150,7 +161,9 @@ def chain(rng: Rng, size: int) -> Part:
 def emblem(rng: Rng, size: int) -> Part:
     """A label, card or dial: print, bars, ticks and rings that look odd and are normal."""
     round_one = chance(rng, 0.5)
-    outline = outlines.circle() if round_one else outlines.box(rng.uniform(0.6, 0.95), rng.uniform(0.5, 0.95), 0.06)
+    outline = (
+        outlines.circle() if round_one else outlines.box(rng.uniform(0.6, 0.95), rng.uniform(0.5, 0.95), 0.06)
+    )
     part = start(rng, size, outline, plain(rng, size), "disc" if round_one else "plate", 0.03)
     ink = colour(rng)
     if round_one:
@@ -177,9 +190,15 @@ def decorate(rng: Rng, part: Part) -> None:
         if extra < 0.3:
             part.cut(outlines.circle(rng.uniform(0.04, 0.12), at))
         elif extra < 0.55:
-            part.cover(outlines.circle(rng.uniform(0.05, 0.15), at), plain(rng, part.size), rng.uniform(-3, 3))
+            part.cover(
+                outlines.circle(rng.uniform(0.05, 0.15), at), plain(rng, part.size), rng.uniform(-3, 3)
+            )
         elif extra < 0.75:
-            stripe = part.mask(outlines.turned(outlines.box(1, rng.uniform(0.01, 0.08), 0, (0, at[1])), rng.choice([0, np.pi / 2])))
+            stripe = part.mask(
+                outlines.turned(
+                    outlines.box(1, rng.uniform(0.01, 0.08), 0, (0, at[1])), rng.choice([0, np.pi / 2])
+                )
+            )
             part.surface.albedo = mix(part.surface.albedo, colour(rng), stripe * inside * rng.uniform(0.3, 1))
         elif extra < 0.9:
             stamp(rng, part, rng.uniform(0.15, 0.5), 0.2)

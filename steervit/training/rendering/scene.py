@@ -61,7 +61,7 @@ def render_scene(
             mark = _one_mark(rng, stage, camera, kinds)
             if mark is not None:
                 marks.append(mark)
-    image = camera.take(rng, stage.look())
+    image = camera.take(rng, stage.view)
     layers = {"object": stage.part > 0.5}
     for mark in marks:
         layers[mark.kind] = layers.get(mark.kind, False) | mark.mask

@@ -8,7 +8,19 @@ import numpy as np
 from . import parts, vocabulary
 from .catalogue import PartRecipe, any_recipe
 from .colours import colour
-from .fields import Array, Rng, blur, chance, coordinates, fractal_noise, log_uniform, mix, pick, smooth_noise
+from .fields import (
+    Array,
+    Rng,
+    blur,
+    chance,
+    coordinates,
+    fractal_noise,
+    log_uniform,
+    mix,
+    pick,
+    smooth_noise,
+    strongest,
+)
 from .light import Light, any_light, cast_shadow, highlights
 from .parts_assemblies import decorate
 from .photos import PhotoSource
@@ -28,7 +40,8 @@ class Place:
 @dataclass
 class Stage:
     """`surface` is all that is seen before light; `part` (H x W, 0..1) is where the object is; `behind` the albedo
-    seen where material is missing; `other` a foreign material; `shine` highlights laid over everything."""
+    seen where material is missing; `other` a foreign material; `shine` highlights laid over everything. `view` is the
+    lit scene as it is now; who changes the surface, light or shine renews it with `look`."""
 
     surface: Surface
     part: Array
@@ -39,6 +52,9 @@ class Stage:
     places: list[Place]
     shine: Array | None = None
     shape: str = "surface"
+
+    def __post_init__(self):
+        self.view = self.look()
 
     @property
     def size(self) -> int:
@@ -57,8 +73,27 @@ def any_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
     photos = photos if chance(rng, 0.5) else None
     layout = rng.random()
     if layout < 0.45:
-        return surface_stage(rng, size, photos)
-    return parts_stage(rng, size, photos, tray=layout > 0.84)
+        stage = surface_stage(rng, size, photos)
+    else:
+        stage = parts_stage(rng, size, photos, tray=layout > 0.84)
+    meter(rng, stage)
+    return stage
+
+
+def meter(rng: Rng, stage: Stage) -> None:
+    """Set the light so that the part is neither washed out nor lost in the dark, as whoever set up the camera did."""
+    seen = strongest(stage.view)[stage.part > 0.5][::5]
+    if len(seen) == 0:
+        return
+    bright, middle = float(np.percentile(seen, 95)), float(np.median(seen))
+    factor = 1.0
+    if bright > 0.9 and chance(rng, 0.85):
+        factor = rng.uniform(0.7, 1.0) / bright
+    elif middle < 0.16 and chance(rng, 0.7):
+        factor = min(rng.uniform(0.15, 0.45) / max(middle, 0.01), 0.9 / max(bright, 0.01), 6)
+    if factor != 1 or stage.shine is not None:
+        stage.light.field = stage.light.field * np.float32(factor)
+        stage.view = stage.look()
 
 
 def surface_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
@@ -183,7 +218,9 @@ def parts_stage(rng: Rng, size: int, photos: PhotoSource | None, tray: bool) -> 
     return stage
 
 
-def make_sprites(rng: Rng, recipe: PartRecipe, side: int, photos: PhotoSource | None, count: int) -> list[parts.Part]:
+def make_sprites(
+    rng: Rng, recipe: PartRecipe, side: int, photos: PhotoSource | None, count: int
+) -> list[parts.Part]:
     """Up to three pieces of one kind: the same colours with natural variation."""
     first = recipe(rng, side)
     if chance(rng, 0.2):

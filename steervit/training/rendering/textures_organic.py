@@ -48,7 +48,7 @@ def smooth_leather(rng: Rng, size: int) -> Surface:
 
 def wood(rng: Rng, size: int) -> Surface:
     """Year rings cut lengthwise, pores along the grain, sometimes planks with joints."""
-    x, y = coordinates(size)
+    x, _ = coordinates(size)
     bend = fractal_noise(rng, size, size / rng.uniform(1, 3), 3, stretch=(2.5, 1)) * rng.uniform(2, 30)
     rings = np.sin((x + bend) * 2 * np.pi / log_uniform(rng, 6, 40))
     pores = smooth_noise(rng, size, 1.3, (rng.uniform(8, 25), 1))
