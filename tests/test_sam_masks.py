@@ -92,6 +92,11 @@ def test_masks_are_those_of_one_plain_call(maker):
     )
 
 
+def test_half_precision_gives_masks_too(folder):
+    made = MaskMaker(folder, precision="bf16")(np.zeros((20, 30, 3), np.uint8), [Box(2, 3, 9, 9)])
+    assert made[0][0].shape == (20, 30) and 0 <= made[0][1] <= 1
+
+
 def test_boxes_are_found_by_image(images):
     assert [image.image_id for image in images] == list("12345")
     assert images[1].boxes == ((20, Box(10, 8, 20, 16)), (21, Box(10, 8, 20, 16)))

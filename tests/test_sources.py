@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import training_miniatures as draw
 from steervit.training import mask_shards, source_check
 from steervit.training.masks import encode
 from steervit.training.sources import (
+    READERS,
     lvis,
     mapillary,
     prepared,
@@ -217,6 +219,15 @@ def test_recipe_mistakes_name_the_nearest_key(tmp_path):
         read_source("lvis", {})
     with pytest.raises(FileNotFoundError, match="source 'lvis': LVIS needs"):
         read_source("lvis", {"root": str(tmp_path)})
+
+
+def test_every_option_is_documented():
+    text = (Path(__file__).parent.parent / "docs/training-data.md").read_text(encoding="utf-8")
+    parts = {part.split("`", 1)[0]: part for part in text.split("### `")[1:]}
+    assert set(parts) == set(READERS)
+    for kind, reader in READERS.items():
+        options = set(inspect.signature(reader).parameters) - {"split", "index", "root"}
+        assert not [option for option in options if f"`{option}`" not in parts[kind]], kind
 
 
 def test_paths_in_recipes_may_hold_variables(tmp_path, monkeypatch):

@@ -38,7 +38,8 @@ def read(
     with `root`, those of the shards in `root/<split>` or `root`.
 
     Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
-    photographs that materials may be cut from. Validation scenes are never training's. A sentence may name
+    photographs that materials may be cut from. Validation scenes are never training's, and
+    a tenth as many. A sentence may name
     what is not there; its mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
     """
     if split not in ("train", "validation"):
@@ -48,6 +49,7 @@ def read(
             root / split if (root / split).is_dir() else root, split, index or default_folder()
         )
     first = FIRST_VALIDATION_SEED if split == "validation" else 0
+    scenes = max(scenes // 10, 1) if split == "validation" else scenes
     if stored:
         return _drawn_once(first, scenes, size, photos, split, index or default_folder())
     return RenderedScenes(first, scenes, sentences_per_scene, size, photos)
