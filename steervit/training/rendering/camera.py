@@ -39,7 +39,8 @@ class Camera:
         if self.quality is None:
             return pixels
         _, coded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-        return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+        return np.ascontiguousarray(decoded[..., ::-1])
 
     def expose(self, image: Array) -> Array:
         """Brightness and colour as the sensor gets them, clipped where it saturates: H x W x 3, or H x W if grey."""

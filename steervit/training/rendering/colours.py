@@ -63,6 +63,25 @@ def ramp(rng: Rng, field: Array, base: Array, spread: float) -> Array:
     return table[index]
 
 
+# Upper bounds of hue in degrees; no name in between, where people would disagree.
+_HUES: tuple[tuple[int, str | None], ...] = (
+    (14, "red"),
+    (18, None),
+    (42, "orange"),
+    (46, None),
+    (68, "yellow"),
+    (75, None),
+    (160, "green"),
+    (175, None),
+    (195, "cyan"),
+    (250, "blue"),
+    (258, None),
+    (290, "purple"),
+    (345, "pink"),
+    (361, "red"),
+)
+
+
 def name_colour(rgb: Array) -> str | None:
     """What a person would call this RGB colour (0..1), or None where people would disagree."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in rgb))
@@ -75,14 +94,4 @@ def name_colour(rgb: Array) -> str | None:
     hue *= 360
     if 15 <= hue < 50 and value < 0.62:
         return "brown"
-    bounds = ((14, "red"), (18, None), (42, "orange"), (46, None), (68, "yellow"), (75, None), (160, "green"))
-    bounds += (
-        (175, None),
-        (195, "cyan"),
-        (250, "blue"),
-        (258, None),
-        (290, "purple"),
-        (345, "pink"),
-        (361, "red"),
-    )
-    return next(name for bound, name in bounds if hue < bound)
+    return next(name for bound, name in _HUES if hue < bound)

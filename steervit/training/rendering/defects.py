@@ -109,7 +109,9 @@ def _outline(edit: Edit, change: Array, window: tuple[slice, slice], camera: Cam
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[margin:-margin, margin:-margin]
     outline = np.zeros(edit.area.shape, bool)
     outline[window] = (
-        cv2.dilate(closed, np.ones((2, 2), np.uint8)) > 0 if edit.thin else closed.astype(bool) & worked
+        cv2.dilate(closed, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+        if edit.thin
+        else closed.astype(bool) & worked
     )
     return outline
 

@@ -79,9 +79,9 @@ def broken_edge(rng: Rng, stage: Stage, spot: Spot) -> Edit | None:
     if start is None:
         if stage.part.min() < 0.5:
             return None
-        along = rng.uniform(0, size)
-        x, y = pick(rng, ((along, 0.0), (along, size - 1.0), (0.0, along), (size - 1.0, along)))
-        start = Spot(float(x), float(y), spot.radius)
+        at, end = rng.uniform(0, size), size - 1.0
+        side_x, side_y = pick(rng, ((at, 0.0), (at, end), (0.0, at), (end, at)))
+        start = Spot(float(side_x), float(side_y), spot.radius)
         dark = stage.surface.albedo * rng.uniform(0.05, 0.4)
     depth = start.length(rng, 0.03, 0.15)
     area = np.zeros((size, size), np.float32)

@@ -38,7 +38,8 @@ def scratch(rng: Rng, stage: Stage, spot: Spot) -> Edit:
             area, stroke(size, turned * rng.uniform(0.4, 1) + line.mean(0) + shift, width, taper=True)
         )
     area = area * stage.part
-    alpha = area * patchy(rng, size, rng.uniform(4, 20), 0.1)
+    skips = patchy(rng, size, log_uniform(rng, 1.5, 20), 0.1)
+    alpha = area * (np.clip(skips * 2 - 1, 0, 1) if chance(rng, 0.25) else skips)
     surface = raised(stage.surface, alpha * rng.uniform(-2.5, 1) * width)
     if chance(rng, 0.5):
         surface = multiplied(surface, rng.uniform(0.3, 0.8), alpha)
@@ -64,7 +65,8 @@ def crack_lines(rng: Rng, spot: Spot, length: float, branches: int) -> list[Arra
 def crack(rng: Rng, stage: Stage, spot: Spot) -> Edit:
     """A dark branching line, thick here and hair-thin there; on rolled metal often straight along the grain."""
     size = stage.size
-    length = spot.length(rng, 0.25, 2.4)
+    # On a surface that fills the picture cracks often run right through it.
+    length = spot.length(rng, 0.8, 3.2) if chance(rng, 0.4) else spot.length(rng, 0.2, 2.0)
     width = log_uniform(rng, 0.6, 3.0)
     if chance(rng, 0.2):
         line = path(rng, spot.x, spot.y, length, 0.02)

@@ -213,7 +213,8 @@ def parts_stage(rng: Rng, size: int, photos: PhotoSource | None, tray: bool) -> 
         places,
         shape=sprites[0].shape,
     )
-    if chance(rng, gloss * 0.8):
+    # On a tray a lone reflection would be odder than any defect.
+    if not tray and chance(rng, gloss * 0.8):
         stage.shine = highlights(rng, part, int(rng.integers(1, 5)))
     return stage
 
@@ -276,7 +277,8 @@ def paste(rng: Rng, part: parts.Part, size: int, place: Place, turn: float):
     window = (slice(top, max(top, bottom)), slice(left, max(left, right)))
     zoom = place.radius / part.unit
     matrix = cv2.getRotationMatrix2D((part.size / 2, part.size / 2), turn, zoom)
-    matrix[:, 2] += np.array([place.x - left, place.y - top]) - part.size / 2
+    matrix[0, 2] += place.x - left - part.size / 2
+    matrix[1, 2] += place.y - top - part.size / 2
     if right <= left or bottom <= top:
         empty = np.zeros((0, 0), np.float32)
         return np.zeros((0, 0, 3), np.float32), empty, empty, (slice(0, 0), slice(0, 0))

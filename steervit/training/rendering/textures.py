@@ -31,6 +31,9 @@ TEXTURES: dict[Texture, float] = {
     metal.rusty: 0.6,
     metal.painted_metal: 1.2,
     metal.checker_plate: 0.5,
+    metal.scuffed: 1.2,
+    metal.blotched: 1.5,
+    metal.welded: 0.6,
     woven.woven: 2.0,
     woven.knitted: 0.8,
     woven.patterned: 1.0,
@@ -52,6 +55,9 @@ TEXTURES: dict[Texture, float] = {
     organic.fruit_skin: 0.7,
     organic.loose_goods: 0.8,
     organic.film: 0.5,
+    organic.solar_cell: 0.5,
+    organic.speckled: 0.8,
+    organic.crackled: 0.5,
 }
 _CHOICES = tuple(TEXTURES)
 _WEIGHTS = tuple(weight / sum(TEXTURES.values()) for weight in TEXTURES.values())

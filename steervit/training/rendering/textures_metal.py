@@ -1,5 +1,6 @@
 """Metal surfaces: rolled, brushed, ground, turned, cast, blasted, coated, rusty. Most are grey and of low contrast."""
 
+import cv2
 import numpy as np
 
 from .colours import colour, paint
@@ -115,3 +116,48 @@ def checker_plate(rng: Rng, size: int) -> Surface:
     return Surface(
         albedo, rotate(ground.height + bump * pitch * 0.12, rng.uniform(0, 90), 1.42), 0.4, "tread plate"
     )
+
+
+def scuffed(rng: Rng, size: int) -> Surface:
+    """Used metal, plastic or glass: fine scratches and nicks all over, hence normal."""
+    ground = rolled(rng, size) if chance(rng, 0.6) else blasted(rng, size)
+    lines = np.zeros((size, size), np.uint8)
+    main, spread = rng.uniform(0, np.pi), rng.choice([0.15, 3.0])
+    for _ in range(int(rng.integers(40, 160))):
+        angle, length = main + rng.normal(0, spread), rng.gamma(2.0, size * 0.04)
+        start = rng.uniform(-0.1, 1.1, 2) * size
+        stop = start + length * np.array([np.cos(angle), np.sin(angle)])
+        fixed = np.round(np.stack([start, stop]) * 16).astype(np.int32)
+        cv2.line(lines, fixed[0].tolist(), fixed[1].tolist(), int(rng.integers(40, 200)), 1, cv2.LINE_AA, 4)
+    marks = blur(lines.astype(np.float32) / 255, 0.5)
+    ground.albedo = ground.albedo * (1 + rng.choice([-0.5, 0.4]) * rng.uniform(0.2, 1) * marks)[..., None]
+    return Surface(ground.albedo, ground.height - marks * 0.5, ground.gloss, "metal")
+
+
+def blotched(rng: Rng, size: int) -> Surface:
+    """Pickled, oxidised or oily sheet: soft dark blotches and runs everywhere on a low-contrast grey ground."""
+    ground = rolled(rng, size)
+    stretch = (rng.uniform(1, 6), 1.0)
+    clouds = fractal_noise(rng, size, log_uniform(rng, 10, 45), 4, 0.65, stretch)
+    dark = np.clip(clouds - rng.uniform(0, 0.8), 0, 2)
+    if chance(rng, 0.4):
+        dark = dark + np.clip(smooth_noise(rng, size, rng.uniform(2, 6)) - 1.8, 0, 1)
+    ground.albedo = ground.albedo * (1 - rng.uniform(0.05, 0.25) * dark)[..., None]
+    return Surface(ground.albedo, ground.height, ground.gloss, "steel")
+
+
+def welded(rng: Rng, size: int) -> Surface:
+    """A weld bead or a rolled thread across the sheet: scales one behind the other."""
+    x, y = coordinates(size)
+    ground = brushed(rng, size)
+    middle = size / 2 + rng.normal(0, size * 0.1) + 3 * smooth_noise(rng, size, 80)
+    half = size * rng.uniform(0.06, 0.2)
+    across = np.clip(1 - ((y - middle) / half) ** 2, 0, 1)
+    scales = np.sin((x + (y - middle) ** 2 / half) * 2 * np.pi / rng.uniform(5, 16))
+    bead = (across > 0) * (np.sqrt(across) * half * 0.4 + scales * across)
+    heat = np.exp(-(((y - middle) / (half * 2)) ** 2)) * rng.uniform(0, 0.3)
+    albedo = ground.albedo * (1 - heat + 0.1 * scales * (across > 0))[..., None]
+    both = np.dstack([albedo, ground.height + bead]).astype(np.float32)
+    if chance(rng, 0.5):
+        both = rotate(both, 90.0)
+    return Surface(both[..., :3], both[..., 3], 0.3, "weld")

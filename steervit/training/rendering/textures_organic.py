@@ -161,3 +161,37 @@ def film(rng: Rng, size: int) -> Surface:
     crumple = np.abs(fractal_noise(rng, size, rng.uniform(30, 90), 3))
     albedo = np.broadcast_to(colour(rng, "pale" if chance(rng, 0.6) else "any"), (size, size, 3)).copy()
     return Surface(albedo, crumple * rng.uniform(1, 6), rng.uniform(0.3, 1), "foil")
+
+
+def solar_cell(rng: Rng, size: int) -> Surface:
+    """Silicon with fine fingers and wide bus bars; crystals of many greys or blues."""
+    _, labels = cells(rng, size, log_uniform(rng, 10, 40))
+    base = np.array([0.1, 0.14, 0.3], np.float32) if chance(rng, 0.6) else colour(rng, "grey")
+    tone = rng.normal(0, 1, labels.max() + 1).astype(np.float32)[labels]
+    albedo = paint(tone, base, rng.uniform(0, 0.25))
+    x, y = coordinates(size)
+    finger, bus = rng.uniform(5, 14), size / rng.uniform(1.5, 4)
+    lines = np.clip(1 - np.abs(y % finger - finger / 2), 0, 1) * 0.6
+    bars = np.clip(rng.uniform(2, 5) - np.abs(x % bus - bus / 2), 0, 1)
+    albedo = mix(albedo, colour(rng, "metal") + 0.2, np.maximum(lines, bars))
+    if chance(rng, 0.5):
+        albedo = rotate(albedo, 90.0)
+    return Surface(albedo, np.zeros((size, size), np.float32), 0.1, "solar cell")
+
+
+def speckled(rng: Rng, size: int) -> Surface:
+    """Dots everywhere: sprayed paint, spotted laminate, seeds on a crust, mould release on plastic."""
+    ground = plastic(rng, size) if chance(rng, 0.5) else paper(rng, size)
+    cell = log_uniform(rng, 1.5, 9)
+    dots = np.clip((smooth_noise(rng, size, cell) - rng.uniform(0.9, 1.9)) * cell * 0.6, 0, 1)
+    tone = near(rng, ground.albedo.mean((0, 1)), rng.uniform(0.08, 0.4))
+    return Surface(mix(ground.albedo, tone, dots), ground.height + dots, ground.gloss, "plastic")
+
+
+def crackled(rng: Rng, size: int) -> Surface:
+    """Dry mud, old paint, crackle glaze: a net of cracks that is everywhere."""
+    distance, labels = cells(rng, size, log_uniform(rng, 9, 40), jitter=False)
+    net = warp(rng, blur(cell_borders(labels), rng.uniform(0.4, 0.9)), 2, 12)
+    ground = paint(fractal_noise(rng, size, 30, 4), colour(rng, "any"), rng.uniform(0.02, 0.08))
+    albedo = ground * (1 - np.minimum(net * rng.uniform(0.5, 1.3), 0.9))[..., None]
+    return Surface(albedo, -net * 2 - distance * rng.uniform(0, 0.05), 0.05, "plaster")

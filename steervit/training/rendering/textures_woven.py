@@ -128,13 +128,11 @@ def carpet(rng: Rng, size: int) -> Surface:
 
 def felt(rng: Rng, size: int) -> Surface:
     """Fibres in every direction."""
-    fibres = sum(
-        rotate(smooth_noise(rng, size, 1.5, (rng.uniform(6, 14), 1)), rng.uniform(0, 180), 1.42)
-        for _ in range(3)
-    )
-    return Surface(
-        paint(standardise(fibres), colour(rng, "any"), rng.uniform(0.05, 0.2)), fibres * 0.2, 0, "felt"
-    )
+    fibres = np.zeros((size, size), np.float32)
+    for _ in range(3):
+        fibres += rotate(smooth_noise(rng, size, 1.5, (rng.uniform(6, 14), 1)), rng.uniform(0, 180), 1.42)
+    albedo = paint(standardise(fibres), colour(rng, "any"), rng.uniform(0.05, 0.2))
+    return Surface(albedo, fibres * 0.2, 0, "felt")
 
 
 def ribbed(rng: Rng, size: int) -> Surface:
