@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from steervit.training.logs import read_metrics
+from steervit.training.processes import Processes
 from steervit.training.state import load_newest
 
 DRIVER = Path(__file__).parent / "training_driver.py"
@@ -66,7 +68,7 @@ def test_two_processes_go_on_from_a_checkpoint(one_and_two, tmp_path):
     assert numbers(out) == pytest.approx(numbers(one_and_two / "2"), abs=1e-6)
 
 
-def test_a_batch_that_cannot_be_shared_is_an_error(tmp_path):
-    errors = launch(tmp_path / "x", 2, "train.batch=5")
-    assert len(errors) == 2
-    assert "multiple of the 2 processes" in errors[0]
+def test_a_batch_that_cannot_be_shared_is_an_error():
+    assert list(Processes(torch.device("cpu"), 1, 2).slots(6)) == [3, 4, 5]
+    with pytest.raises(ValueError, match=r"multiple of the 2 processes, got 5.*train.batch=4"):
+        Processes(torch.device("cpu"), 0, 2).slots(5)

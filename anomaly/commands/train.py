@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly import resources
+from anomaly.commands.masks import masks
 from anomaly.errors import SteerAnomalyError
 
 if TYPE_CHECKING:
@@ -128,66 +129,7 @@ def plot_command(run: Path, out: Path | None) -> None:
         click.echo(plot_run(run, out))
 
 
-@train.command("masks")
-@click.option("--root", required=True, type=click.Path(exists=True, path_type=Path), help="Visual Genome.")
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Where VG_100K and VG_100K_2 are.  [default: ROOT]"
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the parquet shards.")
-@click.option("--model", help="SAM 2: a hub name or a folder.  [default: facebook/sam2.1-hiera-large]")
-@click.option("--device", help="cpu, cuda, ...  [default: a GPU if there is one]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--images-per-shard", type=click.IntRange(1), default=250, show_default=True)
-def masks_command(
-    root: Path,
-    images: Path | None,
-    out: Path,
-    model: str | None,
-    device: str | None,
-    precision: str,
-    images_per_shard: int,
-) -> None:
-    """Make masks from Visual Genome's boxes by SAM 2: run-length masks with SAM 2's own quality estimate.
-
-    Shards that are there are kept: run it again after an interruption. To share the work among processes:
-    torchrun --nproc-per-node N $(which steer-anomaly) train masks ...
-
-    \b
-    Example:
-      steer-anomaly train masks --root data/visual_genome --out data/visual_genome/masks
-    """
-    with _told():
-        made = _make_masks(root, images, out, model, device, precision, images_per_shard)
-    click.echo(f"{made} shards made in {out}; shards that were there were kept")
-
-
-def _make_masks(
-    root: Path,
-    images: Path | None,
-    out: Path,
-    model: str | None,
-    device: str | None,
-    precision: str,
-    size: int,
-) -> int:
-    import torch
-    from tqdm import tqdm
-
-    from steervit.training import sam_masks
-
-    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if device is None:
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    boxes = sam_masks.visual_genome_boxes(root, images)
-    name = model or sam_masks.DEFAULT_MODEL
-    mine = sam_masks.shard_numbers(boxes, size)[process::processes]
-    total = sum(len(boxes[number * size : (number + 1) * size]) for number in mine)
-    with tqdm(total=total, unit="image", disable=None) as bar:
-        return sam_masks.make_masks(
-            boxes, out, lambda: sam_masks.MaskMaker(name, device, precision),
-            {"model": name, "precision": precision}, size, process, processes, bar.update,
-        )  # fmt: skip
+train.add_command(masks)
 
 
 def _load(recipe: str, settings: tuple[str, ...]) -> Recipe:

@@ -6,6 +6,7 @@ Sizes are in patches, tokens or pixels as the field says; steps count optimiser 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import types
 from collections.abc import Iterable, Mapping
@@ -205,15 +206,13 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
 
 
 def _number_or_text(value: Any, kind: Any, key: str) -> Any:
-    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 3e-4 as text
-        except ValueError:
-            pass
-    elif kind in (int, str, bool) and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind:
         return value
-    elif kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if kind in (int, float) and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            number = float(value)  # YAML reads 3e-4 as text
+            if kind is float or number.is_integer():
+                return kind(number)
     name = {"tuple": "a list", "dict": "a table", "int": "a whole number", "float": "a number",
             "str": "text", "bool": "true or false"}[getattr(get_origin(kind) or kind, "__name__", "str")]  # fmt: skip
     raise ValueError(f"expected {key} to be {name}, got {value!r}")
