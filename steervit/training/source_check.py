@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,14 @@ class SourceCheck:
 
 def guess_kind(folder: Path) -> str | None:
     """The kind of source whose files `folder` holds, or None."""
-    signs = {
-        "refcoco": "refcoco*/refs(*).p",
-        "lvis": "**/lvis_v1_*.json",
-        "visual_genome": "region_descriptions.json",
-        "mapillary": "training/v*/panoptic/panoptic_*.json",
-    }
-    for kind, pattern in signs.items():
+    signs = [
+        ("refcoco", "refcoco*/refs(*).p"),
+        ("lvis", "lvis_v1_*.json"),
+        ("lvis", "annotations/lvis_v1_*.json"),
+        ("visual_genome", "region_descriptions.json"),
+        ("mapillary", "training/v*/panoptic/panoptic_*.json"),
+    ]
+    for kind, pattern in signs:
         if next(folder.glob(pattern), None) is not None:
             return kind
     return "prepared" if _is_prepared(folder) else None
@@ -79,12 +79,6 @@ def check_source(
         shares += [share] if share is not None else []
     middle = sorted(shares)[len(shares) // 2] if shares else 0.0
     return SourceCheck(name, split, len(records), count, middle, missing, tuple(problems))
-
-
-def repeated(records: Sequence[Record]) -> dict[str, int]:
-    """How often each expression occurs that occurs more than once, the most frequent first."""
-    counts = Counter(record.expression for record in records)
-    return {text: count for text, count in counts.most_common() if count > 1}
 
 
 def _of_report(name: str, missing: MissingReport | None) -> list[SourceProblem]:
