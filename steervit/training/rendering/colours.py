@@ -49,7 +49,9 @@ def near(rng: Rng, base: Array, spread: float) -> Array:
 def paint(field: Array, base: Array, contrast: float, tint: Array | None = None) -> Array:
     """Albedo H x W x 3: `base` made lighter and darker by a field of deviation 1."""
     direction = base * 0.7 + 0.15 if tint is None else tint
-    return base + field[..., None] * (contrast * direction).astype(np.float32)
+    albedo = field[..., None] * (contrast * direction).astype(np.float32)
+    albedo += base
+    return albedo
 
 
 def ramp(rng: Rng, field: Array, base: Array, spread: float) -> Array:

@@ -36,12 +36,13 @@ def fractal_noise(
 
 
 def standardise(field: Array) -> Array:
-    return (field - field.mean()) / (field.std() + 1e-6)
+    mean, deviation = cv2.meanStdDev(field)
+    return (field - float(mean[0, 0])) * (1 / (float(deviation[0, 0]) + 1e-6))
 
 
 def unit(field: Array) -> Array:
     """Rescale to [0, 1]."""
-    low, high = float(field.min()), float(field.max())
+    low, high, _, _ = cv2.minMaxLoc(field)
     return (field - low) / (high - low + 1e-6)
 
 
@@ -116,7 +117,10 @@ def mix(below: Array, above: Array, alpha: Array) -> Array:
     """`above` over `below` by alpha (H x W); either may be an image, a field or a colour."""
     if below.ndim == 3:
         alpha = alpha[..., None]
-    return below + (above - below) * alpha
+    mixed = above - below
+    mixed *= alpha
+    mixed += below
+    return mixed
 
 
 def strongest(image: Array) -> Array:
