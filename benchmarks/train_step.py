@@ -27,7 +27,22 @@ from steervit.training.samples import Batch
 from steervit.training.targets import segmentation_loss
 
 RECIPES = Path(__file__).parent.parent / "train"
-WORDS = "the a small large red blue man dog car left tall old white table next to of with on".split()
+WORDS = (
+    "the",
+    "a",
+    "small",
+    "large",
+    "red",
+    "blue",
+    "man",
+    "dog",
+    "car",
+    "left",
+    "tall",
+    "white",
+    "table",
+    "with",
+)
 
 
 class ByteTokenizer:
@@ -111,8 +126,9 @@ def main(name: str, repeats: int, batch: int | None, device: str, precision: str
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     peak = matmul_peak(torch.device(device), kind)
     size = recipe.train.batch
-    print(f"{name}, batch {size}, {recipe.model.resolution} px, random weights, {precision}, {device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, median of {repeats}\n")  # fmt: skip
+    where = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"
+    print(f"{name}, batch {size}, {recipe.model.resolution} px, random weights, {precision}, {where}, "
+          f"median of {repeats}\n")  # fmt: skip
     print("| way | images per s | speed-up | share of peak |\n|---|---|---|---|")
     plain = seconds["plain loop"]
     for way, each in seconds.items():
