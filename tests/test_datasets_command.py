@@ -98,3 +98,18 @@ def test_check_recognises_a_benchmark_and_counts(tmp_path):
     result = run("check", tmp_path)
     assert "as VisA" in result.output and result.exit_code == 1
     assert result.output.count("expected 100 good and 100 defective test images, found 2 and 3") == 5
+
+
+def test_check_knows_training_sources(tmp_path):
+    import training_miniatures as draw
+
+    from anomaly.cli import main
+
+    command = ["datasets", "check", str(draw.refcoco(tmp_path / "refer"))]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "as the training source refcoco" in done.output
+    (tmp_path / "elsewhere").mkdir()
+    missing = CliRunner().invoke(main, [*command, "--with", f"images={tmp_path / 'elsewhere'}"])
+    assert missing.exit_code == 1, missing.output
+    assert CliRunner().invoke(main, [*command, "--with", "images"]).exit_code == 2

@@ -100,18 +100,28 @@ def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive
 
 @datasets.command("check")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--as", "name", help="Benchmark name, or `folder`.  [default: guessed from the folder names]")
+@click.option(
+    "--as", "name", help="Benchmark name, `folder`, or a training source.  [default: guessed from the files]"
+)
+@click.option(
+    "--with", "options", multiple=True, metavar="KEY=VALUE", help="A training source's option, such as images=DIR."
+)
 @click.pass_context
-def check_command(context: click.Context, folder: Path, name: str | None) -> None:
+def check_command(context: click.Context, folder: Path, name: str | None, options: tuple[str, ...]) -> None:
     """Find missing, empty or mis-sized masks, duplicates, unreadable files. Exits with 1 when there are any.
 
     \b
-    Example:
+    Examples:
       steer-anomaly datasets check data/visa
+      steer-anomaly datasets check data/refer --as refcoco --with images=data/coco
     """
     from anomaly import cards
     from anomaly.dataset_check import check, guess_card
 
+    if kind := _training_kind(folder, name):
+        if _check_training(folder, kind, options):
+            context.exit(1)
+        return
     card = guess_card(folder) if name is None else None if name == "folder" else cards.load(name)
     click.echo(f"Checking {folder} as {card.title if card else 'a plain folder'}")
     with click.progressbar(length=0, label="images", show_eta=False, width=0) as bar:
@@ -121,6 +131,34 @@ def check_command(context: click.Context, folder: Path, name: str | None) -> Non
     click.echo(f"{len(problems)} problems" if problems else "No problems found")
     if problems:
         context.exit(1)
+
+
+def _training_kind(folder: Path, name: str | None) -> str | None:
+    from steervit.training.source_check import guess_kind
+    from steervit.training.sources import READERS
+
+    if name is None:
+        return guess_kind(folder)
+    return name if name in READERS else None
+
+
+def _check_training(folder: Path, kind: str, options: tuple[str, ...]) -> int:
+    from steervit.training.source_check import check_source
+
+    how = {"root": str(folder)}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise click.UsageError(f"expected --with KEY=VALUE, got {option!r}")
+        how[key] = value
+    click.echo(f"Checking {folder} as the training source {kind}")
+    with click.progressbar(length=0, label="records", show_eta=False, width=0) as bar:
+        found = check_source(kind, how, progress=lambda record: bar.update(1))
+    click.echo(f"{found.records} records, {found.looked_at} opened, masks cover {found.mask_share:.1%} on average")
+    for problem in found.problems:
+        click.echo(f"{problem.kind:10} {problem.source:16} {problem.message}")
+    click.echo(f"{len(found.problems)} problems" if found.problems else "No problems found")
+    return len(found.problems)
 
 
 def _print_licence(card: Card) -> None:
