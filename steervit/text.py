@@ -5,7 +5,8 @@ It knows token ids and sentences; it has never heard of images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class TextEncoder(nn.Module):
 
         name = str(name_or_folder)
         tokenizer = RobertaTokenizer.from_pretrained(name, local_files_only=local_only)
-        model = RobertaModel.from_pretrained(name, add_pooling_layer=False, local_files_only=local_only)
+        with _without_progress_bar():
+            model = RobertaModel.from_pretrained(name, add_pooling_layer=False, local_files_only=local_only)
         return cls(tokenizer, model)
 
     @property
@@ -59,3 +61,17 @@ class TextEncoder(nn.Module):
         with torch.no_grad():
             features = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return F.normalize(features, dim=-1), mask.bool()
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    # A bar for reading a local file in milliseconds is noise; downloads have bars of their own.
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

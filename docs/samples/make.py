@@ -34,7 +34,8 @@ def scenes(photos: PhotoSource | None) -> Iterator[Scene]:
 
 def save(folder: Path, chosen: Iterator[Scene]) -> None:
     """Write the first good and defective scenes as JPEG files named after their defects."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     good = bad = 0
     for scene in chosen:
         if scene.kinds and bad < DEFECTIVE:
