@@ -27,7 +27,7 @@ def write_eval_report(summary: Summary, out: Path, plots: list[Path]) -> Path:
         summary=summary,
         verdict=verdict(summary),
         version=_version(version),
-        today=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         head=head,
         rows=rows,
         means=means,

@@ -173,7 +173,7 @@ def _about() -> dict[str, Any]:
     return {
         "tool": f"steer-anomaly eval {__version__}",
         "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
-        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **loaded},
     }
 

@@ -37,7 +37,7 @@ class TextEncoder(nn.Module):
 
         name = str(name_or_folder)
         tokenizer = RobertaTokenizer.from_pretrained(name, local_files_only=local_only)
-        with _without_progress_bar():
+        with _quiet():
             model = RobertaModel.from_pretrained(name, add_pooling_layer=False, local_files_only=local_only)
         return cls(tokenizer, model)
 
@@ -64,14 +64,16 @@ class TextEncoder(nn.Module):
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    # A bar for reading a local file in milliseconds is noise; downloads have bars of their own.
+def _quiet() -> Iterator[None]:
+    # A bar for a local file and a report on the pooler, which nothing here uses, are noise to our users.
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

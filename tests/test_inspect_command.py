@@ -178,13 +178,19 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(tmp_path, monkeypatch):
 
 def test_ctrl_c_leaves_what_was_done(tmp_path):
     for i in range(60):
-        draw(tmp_path / "img" / f"{i:02}.png", 200, 200, seed=i)
+        draw(tmp_path / "img" / f"{i:02}.png", 40, 40, seed=i)
     out = tmp_path / "out"
     command = [
         sys.executable, "-m", "anomaly.cli", "inspect", "--object", "bottle", *MODEL,
         str(tmp_path / "img"), "--out", str(out), "--batch-size", "1", "--tiles", "4",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # A shell's background jobs ignore Ctrl-C and hand that down; this process must not.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     journal, deadline = out / "results.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size == 0):
         time.sleep(0.05)

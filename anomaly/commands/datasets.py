@@ -104,7 +104,11 @@ def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive
     "--as", "name", help="Benchmark name, `folder`, or a training source.  [default: guessed from the files]"
 )
 @click.option(
-    "--with", "options", multiple=True, metavar="KEY=VALUE", help="A training source's option, such as images=DIR."
+    "--with",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A training source's option, such as images=DIR.",
 )
 @click.pass_context
 def check_command(context: click.Context, folder: Path, name: str | None, options: tuple[str, ...]) -> None:
@@ -154,7 +158,9 @@ def _check_training(folder: Path, kind: str, options: tuple[str, ...]) -> int:
     click.echo(f"Checking {folder} as the training source {kind}")
     with click.progressbar(length=0, label="records", show_eta=False, width=0) as bar:
         found = check_source(kind, how, progress=lambda record: bar.update(1))
-    click.echo(f"{found.records} records, {found.looked_at} opened, masks cover {found.mask_share:.1%} on average")
+    click.echo(
+        f"{found.records} records, {found.looked_at} opened, masks cover {found.mask_share:.1%} on average"
+    )
     for problem in found.problems:
         click.echo(f"{problem.kind:10} {problem.source:16} {problem.message}")
     click.echo(f"{len(found.problems)} problems" if found.problems else "No problems found")

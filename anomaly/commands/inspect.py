@@ -61,7 +61,9 @@ def inspect(
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
             counts = folder.counts()
     except KeyboardInterrupt:
-        click.echo(f"interrupted; what was done is in {out}: run the same command again to continue", err=True)
+        click.echo(
+            f"interrupted; what was done is in {out}: run the same command again to continue", err=True
+        )
         sys.exit(INTERRUPTED)
     _summarise(counts, inspector, Path(out))
     if counts["unreadable"]:

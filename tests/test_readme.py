@@ -1,0 +1,75 @@
+"""What the README tells people to type works: its commands and its Python."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from anomaly.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(
+    {
+        line
+        for kind, block in BLOCKS
+        if kind == ""
+        for line in block.splitlines()
+        if line.startswith("steer-anomaly ")
+    }
+)
+INLINE = sorted(set(re.findall(r"`(steer-anomaly [^`]+)`", README)))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the images that the README's examples name."""
+    sample = next((ROOT / "docs" / "samples" / "parts").glob("*.jpg"))
+    for folder in ("img", "camera"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(sample, tmp_path / folder / "a.jpg")
+    from PIL import Image
+
+    Image.open(sample).save(tmp_path / "panel.tif")
+    shutil.copytree(ROOT / "docs" / "samples", tmp_path / "docs" / "samples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("steer-anomaly inspect")])
+def test_inspect_commands_run(here, command):
+    done = CliRunner().invoke(main, [*shlex.split(command)[1:], "--quiet"])
+    assert done.exit_code in (0, 1), done.output
+    assert "report:" in done.output
+
+
+@pytest.mark.parametrize("command", INLINE + [c for c in COMMANDS if " inspect " not in c])
+def test_other_commands_know_their_options(command):
+    words = shlex.split(command.replace("MAPS", "maps").replace("DIR", "dir"))[1:]
+    group = main
+    while words and hasattr(group, "commands") and words[0] in group.commands:
+        group = group.commands[words.pop(0)]
+    assert group is not main, f"{command}: no such command"
+    known = {name for parameter in group.params for name in parameter.opts} | {"--help", "-h"}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
+def test_python_runs(here, code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
