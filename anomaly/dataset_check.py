@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomaly.cards import Card, load, names
-from anomaly.download import file_sha256
 from anomaly.errors import SteerAnomalyError
 from anomaly.folder_layout import folder_categories, folder_samples
 from anomaly.layouts import find_samples, present_categories
 from anomaly.samples import Sample, is_image, missing_files, read_mask
+from steervit.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _duplicates(category: str, samples: list[Sample]) -> list[Problem]:
     sizes = Counter(p.stat().st_size for p in paths)
     for path in paths:
         if sizes[size := path.stat().st_size] > 1:
-            same[size, file_sha256(path)].append(path)
+            same[size, sha256_of(path)].append(path)
     return [
         Problem("duplicate", category, f"{first}: the same file as {', '.join(map(str, others))}")
         for first, *others in same.values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.request
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from anomaly.errors import SteerAnomalyError
+from steervit.files import sha256_of
 
 CHUNK = 1 << 20
 TIMEOUT_S = 60
@@ -24,7 +24,7 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
     None the file is taken as it comes. Raises `SteerAnomalyError` when the server cannot be reached, the
     transfer stops early (the part stays for the next run), or the hash differs (the file is removed).
     """
-    if target.is_file() and (sha256 is None or file_sha256(target) == sha256):
+    if target.is_file() and (sha256 is None or sha256_of(target) == sha256):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -36,15 +36,6 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
     part.replace(target)
     _tag_file(part).unlink(missing_ok=True)
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: Path, progress: Progress) -> None:
@@ -93,7 +84,7 @@ def _write(response: IO[bytes], part: Path, done: int, total: int | None, progre
 
 
 def _verify(part: Path, url: str, sha256: str | None) -> None:
-    if sha256 is None or (found := file_sha256(part)) == sha256:
+    if sha256 is None or (found := sha256_of(part)) == sha256:
         return
     part.unlink()
     _tag_file(part).unlink(missing_ok=True)

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SteerAnomalyError(ValueError):
     """Bad input or settings; the message is meant for the user. The CLI prints it and exits with 2."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what the model side raises about files, names, recipes and the network into errors the user is shown."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise SteerAnomalyError(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import told
 from steervit import SteerViT
 from steervit.files import sha256_of
 from steervit.loading import find_files
@@ -34,11 +34,9 @@ def load_model(
     """Load `model` and say what it is. Raises `SteerAnomalyError` naming what is missing and how to get it."""
     if isinstance(model, SteerViT):
         return model, ModelRecord(model.name, "a model given in memory", "its owner's")
-    try:
+    with told():
         loaded = SteerViT.from_pretrained(model, trunk=trunk, text_encoder=text_encoder)
         files = find_files(model)
-    except (ValueError, OSError) as error:
-        raise SteerAnomalyError(str(error)) from error
     used = {
         "checkpoint": _weights(files.checkpoint),
         "trunk": trunk or files.trunk,

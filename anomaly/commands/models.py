@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import SteerAnomalyError, told
 
 if TYPE_CHECKING:
     from steervit.checkpoint import Checkpoint
@@ -59,7 +57,7 @@ def pull_command(name: str, revision: str | None, cache_dir: Path | None, quiet:
     """
     from steervit import hub
 
-    with _told():
+    with told():
         card = hub.find(name)
         if card.embedded:
             click.echo(f"{card.name} comes with steer-anomaly: nothing to fetch")
@@ -81,7 +79,7 @@ def info_command(name_or_path: str) -> None:
     """
     from steervit import hub
 
-    with _told():
+    with told():
         if Path(name_or_path).expanduser().exists():
             _show_file(Path(name_or_path).expanduser())
             return
@@ -107,21 +105,12 @@ def convert_command(source: str, target: Path, force: bool) -> None:
     """
     from steervit.checkpoint import read_checkpoint, write_pth, write_safetensors
 
-    with _told():
+    with told():
         _refuse_overwriting(target, force)
         checkpoint = read_checkpoint(_path_of(source))
         write = write_pth if target.suffix == ".pth" else write_safetensors
         written = write(target, checkpoint)
     click.echo(f"{written}: {len(checkpoint.state)} tensors, {checkpoint.parameters:,} parameters")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what the model side raises about files, names and the network into errors the user is shown."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise SteerAnomalyError(str(error)) from error
 
 
 def _path_of(name_or_path: str) -> Path:

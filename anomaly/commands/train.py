@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import click
 
 from anomaly import resources
 from anomaly.commands.masks import masks
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import told
 
 if TYPE_CHECKING:
     from steervit.training.recipe import Recipe
@@ -81,7 +79,7 @@ def run_command(
     Example:
       steer-anomaly train smoke --set train.steps=50 --dry-run
     """
-    with _told():
+    with told():
         made = _load(recipe, settings)
         from steervit.training import run
 
@@ -107,7 +105,7 @@ def list_command() -> None:
     Example:
       steer-anomaly train list
     """
-    with _told():
+    with told():
         for name in resources.files("train"):
             made = _load(name, ())
             click.echo(f"{name:30} {made.about}")
@@ -123,7 +121,7 @@ def plot_command(run: Path, out: Path | None) -> None:
     Example:
       steer-anomaly train plot runs/smoke
     """
-    with _told():
+    with told():
         from steervit.training.plots import plot_run
 
         click.echo(plot_run(run, out))
@@ -140,12 +138,3 @@ def _load(recipe: str, settings: tuple[str, ...]) -> Recipe:
 
 def _leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what training raises about recipes, files and weights into errors the user is shown."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise SteerAnomalyError(str(error)) from error
