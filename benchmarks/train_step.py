@@ -20,11 +20,12 @@ import torch
 
 from steervit.training.cost import matmul_peak, step_flops
 from steervit.training.engine import Trainer
-from steervit.training.parts import _roberta_config, new_model
+from steervit.training.parts import new_model
 from steervit.training.processes import Processes
 from steervit.training.recipe import Recipe, load
 from steervit.training.samples import Batch
 from steervit.training.targets import segmentation_loss
+from steervit.training.text_tower import roberta_config
 
 RECIPES = Path(__file__).parent.parent / "train"
 WORDS = (
@@ -69,7 +70,7 @@ def random_trainer(recipe: Recipe, folder: Path, device: str) -> Trainer:
     from steervit.trunk import without_pooling
 
     torch.manual_seed(0)
-    tower = RobertaModel(_roberta_config(recipe.model), add_pooling_layer=False)
+    tower = RobertaModel(roberta_config(recipe.model), add_pooling_layer=False)
     model = new_model(recipe, TextEncoder(ByteTokenizer(), tower))
     without_pooling(model.trunk)
     for layer in model.cross_attention.values():

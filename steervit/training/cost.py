@@ -28,23 +28,32 @@ def parameter_counts(model: SteerViT) -> dict[str, int]:
     }
 
 
-def step_flops(model: SteerViT, batch: int, trainable: str, text_tokens: int = TEXT_TOKENS) -> float:
+def step_flops(
+    model: SteerViT,
+    batch: int,
+    trainable: str,
+    text_tokens: int = TEXT_TOKENS,
+    patches: int | None = None,
+    sentences: int = 1,
+) -> float:
     """Multiply-adds x 2 that one update needs, forward and backward, text features taken from the cache.
 
     A frozen block costs its forward pass, and from the first steered block on as much again for the gradient
-    of its input; a layer that learns costs a third pass, for its weights. Patch embedding and norms are left out.
+    of its input; a layer that learns costs a third pass, for its weights. Patch embedding, norms and a text
+    tower that learns are left out. `patches` of an image are seen, by default all, and from the first steered
+    block on once per sentence.
     """
-    tokens = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
+    tokens = (patches or model.grid_size[0] * model.grid_size[1]) + model.trunk.num_prefix_tokens
     width, depth = model.feature_dim, len(model.trunk.blocks)
     mlp = model.trunk.blocks[0].mlp.fc1.out_features
     block = 2 * tokens * (4 * width**2 + 2 * width * mlp) + 4 * tokens**2 * width
     first = min(min(map(int, model.cross_attention)), depth)
-    whole = trainable == "all"
-    blocks = 3 * depth * block if whole else (first + 2 * (depth - first)) * block
+    before, after = (3, 3) if trainable == "all" else (1, 2)
+    blocks = (before * first + after * sentences * (depth - first)) * block
     steering = sum(
         _layer_flops(layer, tokens, width, text_tokens) for layer in model.cross_attention.values()
     )
-    return batch * (blocks + 3 * steering)
+    return batch * (blocks + 3 * sentences * steering)
 
 
 def _layer_flops(layer, tokens: int, width: int, text_tokens: int) -> float:

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from steervit.model import SteerViT
 from steervit.training import optim, state
+from steervit.training.averaging import Average
 from steervit.training.export import export, try_export
 from steervit.training.interrupt import Interrupt
 from steervit.training.logs import RunLog
@@ -68,6 +69,8 @@ class Trainer:
         self.frozen = optim.frozen_hash(self.model)
         self.optimiser = optim.new_optimiser(self.model, self.settings)
         self.step_module: nn.Module = SteeringStep(self.model, self.settings.checkpoint_activations)
+        self.average = Average(self.model, self.settings.averaging) if self.settings.averaging else None
+        self.kept = self.average.model if self.average else self.model  # what is validated and exported
         self.texts = self._text_cache(text_cache)
         self.sums = torch.zeros(4, dtype=torch.float64)  # loss, samples; pmass, samples with a target
         self.log: RunLog | None = None  # of the leading process
@@ -90,7 +93,7 @@ class Trainer:
             done = self._loop(start, interrupt)
         if self.log is not None:
             self.log.close()
-            export(self.model, self.recipe, self.out / "last")
+            export(self.kept, self.recipe, self.out / "last")
         self.processes.wait()
         return Outcome(done, self.seen["first"], self.best, self.seen["last"], done < self.settings.steps)
 
@@ -119,6 +122,8 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.settings.clip)
         self.optimiser.step()
+        if self.average is not None:
+            self.average.update()
         self._count(loss.detach(), pmass(logits.detach(), batch.covered.to(targets.device)))
 
     def _count(self, loss: Tensor, mass: Tensor) -> None:
@@ -185,14 +190,14 @@ class Trainer:
         device = self.processes.device
         text, mask = self._text(batch.texts)
         pixels = batch.pixels.to(device, non_blocking=True)
-        return (module or self.step_module)(pixels, text.to(device), mask.to(device)).float()
+        patches = None if batch.patches is None else batch.patches.to(device, non_blocking=True)
+        return (module or self.step_module)(pixels, text.to(device), mask.to(device), patches).float()
 
     @torch.no_grad()
     def _quiet_logits(self, batch: Batch) -> Tensor:
         # Not through DistributedDataParallel: processes may have different numbers of validation batches.
-        plain = self.step_module.module if self.processes.count > 1 else self.step_module
         with self._precision():
-            return self._logits(batch, plain)  # type: ignore[arg-type]
+            return self._logits(batch, SteeringStep(self.kept))
 
     # Validation, pictures, checkpoints -------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ class Trainer:
         if step and (self.best is None or means[ALL] > self.best):
             self.best = means[ALL]
             if self.processes.leads:
-                try_export(self.model, self.recipe, self.out / "best")
+                try_export(self.kept, self.recipe, self.out / "best")
         return means[ALL]
 
     def _draw(self, step: int) -> None:
@@ -241,6 +246,7 @@ class Trainer:
                 "step": step,
                 "recipe": self.recipe.to_yaml(),
                 "learned": optim.learned_state(self.model),
+                "average": self.average.state() if self.average else {},
                 "buffers": dict(self.model.trunk.named_buffers()),
                 "frozen": self.frozen,
                 "optimiser": self.optimiser.state_dict(),
@@ -256,6 +262,8 @@ class Trainer:
         check_same_run(found, self.recipe, self.frozen, self.out)
         self.model.load_state_dict(found["learned"], strict=False)
         self.model.trunk.load_state_dict(found["buffers"], strict=False)
+        if self.average is not None:
+            self.average.restore(found["average"], found["buffers"], found["step"])
         self.optimiser.load_state_dict(found["optimiser"])
         state.set_randomness(found["randomness"])
         self.sums = found["sums"] if self.processes.leads else torch.zeros_like(found["sums"])

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from steervit.checkpoint import Checkpoint, write_safetensors
 from steervit.files import write_whole
@@ -21,17 +22,20 @@ log = logging.getLogger(__name__)
 def export(model: SteerViT, recipe: Recipe, folder: Path) -> Path:
     """Write `model` to `folder`: model.safetensors and config.json, and recipe.yaml for whoever asks later.
 
-    Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched. Raises
-    OSError when the disk is full; what was in `folder` is then as it was, file by file.
+    Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched; weights are
+    in the precision that the recipe names. Raises OSError when the disk is full; what was in `folder` is then
+    as it was, file by file.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    kind = torch.float16 if recipe.train.export == "fp16" else torch.float32
     alone = recipe.train.trainable == "steering"
     if not (alone and recipe.model.trunk_weights == "hub"):
-        _write_weights(model.trunk, folder / "trunk.safetensors")
+        _write_weights(model.trunk, folder / "trunk.safetensors", kind)
     if not (alone and recipe.model.text_weights == "hub"):
-        _write_text(model.text_encoder, folder / "text")
+        _write_text(model.text_encoder, folder / "text", kind)
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    write_safetensors(folder, Checkpoint(model.config, trained_state(model)))
+    trained = {name: tensor.to(kind) for name, tensor in trained_state(model).items()}
+    write_safetensors(folder, Checkpoint(model.config, trained))
     return folder
 
 
@@ -45,13 +49,17 @@ def try_export(model: SteerViT, recipe: Recipe, folder: Path) -> bool:
     return True
 
 
-def _write_weights(part: nn.Module, path: Path) -> None:
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in part.state_dict().items()}
+def _write_weights(part: nn.Module, path: Path, kind: torch.dtype) -> None:
+    def kept(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        return (tensor.to(kind) if tensor.is_floating_point() else tensor).contiguous().clone()
+
+    state = {name: kept(tensor) for name, tensor in part.state_dict().items()}
     write_whole(path, lambda to: save_file(state, to, metadata={"format": "pt"}))
 
 
-def _write_text(text: Any, folder: Path) -> None:
+def _write_text(text: Any, folder: Path, kind: torch.dtype) -> None:
     folder.mkdir(exist_ok=True)
-    _write_weights(text.model, folder / "model.safetensors")
+    _write_weights(text.model, folder / "model.safetensors", kind)
     text.model.config.save_pretrained(folder)
     text.tokenizer.save_pretrained(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Source:
     """Records under a name; `weight` is its share of the draws, None for a share as large as it is."""
 
     name: str
-    records: Sequence[Record]
+    records: Any  # a sequence of `Record`, or whatever else with a length a supply makes samples of
     weight: float | None = None
 
 

@@ -47,7 +47,7 @@ def frozen_hash(model: SteerViT) -> str:
 def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
     """Two groups as in the official code: the connector, and cross-attention with the head.
 
-    Trunk and text tower, when they learn, add two: matrices decay like the steering layers, vectors do not.
+    When trunk and text tower learn too, matrices decay as these do, and no vector does, gates included.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -56,7 +56,7 @@ def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
         decay = settings.weight_decay
         if name.startswith("connector."):
             decay = settings.connector_weight_decay
-        elif not name.startswith(STEERING) and parameter.ndim <= 1:
+        if settings.trainable == "all" and parameter.ndim <= 1:
             decay = 0.0
         groups.setdefault(decay, []).append(parameter)
     return [{"params": params, "weight_decay": decay} for decay, params in groups.items()]

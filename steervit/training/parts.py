@@ -17,14 +17,9 @@ from steervit.loading import build
 from steervit.model import SteerViT
 from steervit.nano_trunk import WhitenedPatchEmbed
 from steervit.text import TextEncoder
-from steervit.training.recipe import ModelSettings, Recipe
+from steervit.training.recipe import Recipe
+from steervit.training.text_tower import prepare_text, roberta_config
 from steervit.trunk import load_trunk, without_pooling
-
-TEXT_SIZES = {"width": 96, "layers": 2, "heads": 4, "vocabulary": 2048, "sentences": 2000}
-KNOWN_TEXT = {  # sizes as published: (width, layers, heads), vocabulary 50265, 514 positions
-    "roberta-base": (768, 12, 12),
-    "roberta-large": (1024, 24, 16),
-}
 
 
 def config_of(recipe: Recipe) -> dict[str, Any]:
@@ -68,7 +63,7 @@ def prepare_model(recipe: Recipe, folder: Path, expressions: Callable[[int], Ite
     ValueError or OSError saying which file is missing.
     """
     torch.manual_seed(recipe.train.seed)
-    text = _text_encoder(recipe.model, folder / "text", expressions)
+    text = prepare_text(recipe.model, folder / "text", expressions)
     model = new_model(recipe, text)
     weights = recipe.model.trunk_weights
     if weights != "random":
@@ -84,68 +79,17 @@ def count_model(recipe: Recipe) -> SteerViT:
 
     with torch.device("meta"):
         settings = recipe.model
-        tower = RobertaModel(_roberta_config(settings), add_pooling_layer=False)
+        tower = RobertaModel(roberta_config(settings), add_pooling_layer=False)
         model = new_model(recipe, TextEncoder(None, tower))
         without_pooling(model.trunk)
     return model
 
 
-def calibrate(model: SteerViT, pixels: Iterable[torch.Tensor]) -> None:
-    """Measure, once, the scale of nano's fixed filters on images (3, S, S); other trunks need nothing."""
+def calibrate(model: SteerViT, features: Iterable[torch.Tensor]) -> None:
+    """Set, once, the scale of nano's fixed filters from patch features (N, F) of images; others need nothing."""
     embed = model.trunk.patch_embed
     if not isinstance(embed, WhitenedPatchEmbed):
         return
-    features = torch.cat([embed.features(image[None]).flatten(0, 1) for image in pixels])
-    embed.mean.copy_(features.mean(0))
-    embed.std.copy_(features.std(0) + 1e-3)
-
-
-def _text_encoder(
-    settings: ModelSettings, folder: Path, expressions: Callable[[int], Iterable[str]]
-) -> TextEncoder:
-    if settings.text_weights == "hub":
-        return TextEncoder.from_folder(hub.text_encoder_path(settings.text_encoder, False), local_only=True)
-    if settings.text_weights != "random":
-        return TextEncoder.from_folder(Path(settings.text_weights).expanduser(), local_only=True)
-    from transformers import RobertaModel, RobertaTokenizer
-
-    from steervit.training.nano import train_tokenizer
-
-    if not (folder / "vocab.json").exists():
-        sizes = _sizes(settings)
-        train_tokenizer(list(expressions(sizes["sentences"])), folder, sizes["vocabulary"])
-    tokenizer = RobertaTokenizer.from_pretrained(str(folder))
-    model = RobertaModel(_roberta_config(settings, len(tokenizer)), add_pooling_layer=False)
-    return TextEncoder(tokenizer, model)
-
-
-def _roberta_config(settings: ModelSettings, vocabulary: int | None = None) -> Any:
-    from transformers import RobertaConfig
-
-    known = KNOWN_TEXT.get(settings.text_encoder.split("/")[-1])
-    if settings.text_weights != "random" and known:
-        width, layers, heads = known
-        more: dict[str, Any] = {
-            "vocab_size": 50265,
-            "intermediate_size": 4 * width,
-            "max_position_embeddings": 514,
-        }
-    else:
-        sizes = _sizes(settings)
-        width, layers, heads = sizes["width"], sizes["layers"], sizes["heads"]
-        more = {
-            "vocab_size": vocabulary or sizes["vocabulary"],
-            "intermediate_size": 2 * width,
-            "max_position_embeddings": 130,
-        }
-    return RobertaConfig(
-        hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, type_vocab_size=1, **more
-    )
-
-
-def _sizes(settings: ModelSettings) -> dict[str, int]:
-    if unknown := sorted(set(settings.text_sizes) - set(TEXT_SIZES)):
-        raise ValueError(
-            f"unknown key model.text_sizes.{unknown[0]} in the recipe; known here: {', '.join(TEXT_SIZES)}"
-        )
-    return {**TEXT_SIZES, **settings.text_sizes}
+    measured = torch.cat([one.float() for one in features])
+    embed.mean.copy_(measured.mean(0))
+    embed.std.copy_(measured.std(0) + 1e-3)

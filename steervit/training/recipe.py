@@ -47,6 +47,15 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class WindowSettings:
+    """Steps that train on windows of rendered scenes, from features that the trunk's fixed filters gave once."""
+
+    side: int = 16  # patches; a scene of fewer is taken whole
+    sentences: int = 2  # per scene: one asks for every defect, the others for anything else
+    feature_dropout: float = 0.1  # share of the features that is silenced, per scene
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """What is drawn: the sources with their weights, how much of them, and the kind of target."""
 
@@ -54,7 +63,8 @@ class DataSettings:
     fraction: float = 1.0  # of each source's records, the same ones for every run
     target: Literal["mask", "point"] = "mask"
     point_sigma: float = 1.1  # patches
-    augment: bool = True
+    augment: bool = True  # the paper's augmentation; of windows, mirror images only
+    windows: WindowSettings | None = None  # null: whole images
     workers: int = 2  # processes that read and augment, per training process
 
 
@@ -81,6 +91,7 @@ class TrainSettings:
     connector_weight_decay: float = 0.01
     clip: float = 1.0
     presence: float = 0.0  # weight of the per-patch presence loss, our addition for nano
+    averaging: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_activations: bool = False
     text_cache: Literal["fp16", "fp32", "off"] = "fp16"  # how features of sentences are kept
@@ -89,6 +100,7 @@ class TrainSettings:
     validate_samples: int = 500  # per source
     save_every: int = 1_000
     keep: int = 2  # checkpoints to go on from
+    export: Literal["fp32", "fp16"] = "fp32"  # precision of the weights in best/ and last/
     log_every: int = 50
     pictures_every: int = 3_600
     pictures: int = 8
@@ -178,7 +190,9 @@ def _set(content: dict[str, Any], setting: str) -> None:
         raise ValueError(f"expected --set key=value, such as train.steps=100, got {setting!r}")
     *tables, last = key.strip().split(".")
     for table in tables:
-        content = content.setdefault(table, {})
+        if content.get(table) is None:
+            content[table] = {}
+        content = content[table]
         if not isinstance(content, dict):
             raise ValueError(f"--set {setting}: {table!r} is a value and has no keys of its own")
     try:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from steervit.model import SteerViT
+from steervit.training import scene_supply
 from steervit.training.cost import matmul_peak, parameter_counts, step_flops
 from steervit.training.engine import Outcome, Trainer
 from steervit.training.index import default_folder
-from steervit.training.mixture import Mixture
 from steervit.training.optim import set_trainable
 from steervit.training.parts import calibrate, count_model, prepare_model
 from steervit.training.processes import Processes, joined
 from steervit.training.recipe import Recipe
-from steervit.training.supply import MixtureSupply, expressions, read_data
+from steervit.training.samples import Supply
+from steervit.training.supply import MixtureSupply, expressions, read_data, read_validation
 
 ASSUMED_SHARE = 0.4  # share of the machine's matrix-product peak that the estimate of hours assumes
 CALIBRATION = 64  # images on which nano's fixed filters are scaled
@@ -46,24 +48,40 @@ def train(
 def _trainer(
     recipe: Recipe, out: Path, processes: Processes, text_cache: Path | None, say: Callable[[str], None]
 ) -> Trainer:
-    training, validation = read_data(recipe, default_folder())
-    for report in training.missing:
-        say(str(report))
-    model = _model(recipe, out, processes, training)
-    supply = MixtureSupply(recipe.data, training, validation, model, recipe.train.validate_samples)
-    if recipe.model.trunk_weights == "random":
-        places = (divmod(number, recipe.train.batch) for number in range(CALIBRATION))
-        calibrate(model, (supply.training(*place).pixels for place in places))
+    prepare = _on_images if recipe.data.windows is None else _on_windows
+    # The leading process goes first: it may fetch weights, learn a vocabulary or draw scenes, and the others
+    # find them.
+    for turn in (True, False):
+        if processes.leads == turn:
+            model, supply = prepare(recipe, out, say)
+        processes.wait()
     return Trainer(recipe, model, supply, out, processes, text_cache or out.parent / "text-features", say)
 
 
-def _model(recipe: Recipe, out: Path, processes: Processes, training: Mixture) -> SteerViT:
-    # The leading process goes first: it may fetch weights or learn a vocabulary, and the others find them.
-    for turn in (True, False):
-        if processes.leads == turn:
-            model = prepare_model(recipe, out, lambda count: expressions(training, count))
-        processes.wait()
-    return model
+def _on_images(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[SteerViT, Supply]:
+    training, validation = read_data(recipe, default_folder())
+    for report in training.missing:
+        say(str(report))
+    model = prepare_model(recipe, out, lambda count: expressions(training, count))
+    supply = MixtureSupply(recipe.data, training, validation, model, recipe.train.validate_samples)
+    if recipe.model.trunk_weights == "random":
+        places = (divmod(number, recipe.train.batch) for number in range(CALIBRATION))
+        embed = model.trunk.patch_embed
+        calibrate(model, (embed.features(supply.training(*place).pixels[None])[0] for place in places))
+    return model, supply
+
+
+def _on_windows(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[SteerViT, Supply]:
+    drawn = scene_supply.draw_scenes(recipe, default_folder())
+    model = prepare_model(recipe, out, lambda count: scene_supply.expressions(drawn, count))
+    scenes = scene_supply.read_scenes(recipe, drawn, model, default_folder())
+    shares = ", ".join(f"{name}: {size:,} scenes" for name, size in scenes.sizes.items())
+    say(f"{shares}; features in {default_folder() / 'features'}")
+    if recipe.model.trunk_weights == "random":
+        calibrate(model, scene_supply.sample_features(scenes, CALIBRATION))
+    validation = read_validation(recipe, default_folder())
+    samples = recipe.train.validate_samples
+    return model, scene_supply.SceneSupply(recipe.data, scenes, validation, model, samples)
 
 
 def dry_run(recipe: Recipe, device: str | None = None) -> str:
@@ -86,13 +104,14 @@ def _parameters(recipe: Recipe, model: SteerViT) -> list[str]:
 
 
 def _data(recipe: Recipe) -> list[str]:
+    windows = recipe.data.windows is not None
     try:
-        training, validation = read_data(recipe, default_folder())
+        training, validation = read_data(_undrawn(recipe), default_folder())
     except (ValueError, OSError) as error:
         return [f"data          cannot be counted: {error}"]
     lines = [
-        f"data          {name}: {size:,} expressions, {training.shares[name]:.1%} of the draws, "
-        f"{validation.sizes[name]:,} for validation"
+        f"data          {name}: {size:,} {'scenes' if windows else 'expressions'}, "
+        f"{training.shares[name]:.1%} of the draws, {validation.sizes[name]:,} for validation"
         for name, size in training.sizes.items()
     ]
     drawn = recipe.train.steps * recipe.train.batch
@@ -100,11 +119,24 @@ def _data(recipe: Recipe) -> list[str]:
     return [*lines, f"epochs        {drawn / len(training):.2f} ({drawn:,} draws of {len(training):,})"]
 
 
+def _undrawn(recipe: Recipe) -> Recipe:
+    """The recipe with rendered scenes as they would be drawn on the fly: a dry run draws none."""
+    one = {"sentences_per_scene": 1} if recipe.data.windows is not None else {}
+    sources = {
+        name: {**how, "stored": False, **one} if str(how.get("kind", name)) == "rendered" else how
+        for name, how in recipe.data.sources.items()
+    }
+    return replace(recipe, data=replace(recipe.data, sources=sources))
+
+
 def _hours(recipe: Recipe, model: SteerViT, device: str | None) -> list[str]:
     train = recipe.train
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     peak = matmul_peak(where, torch.bfloat16 if train.precision == "bf16" else torch.float32)
-    flops = step_flops(model, train.batch, train.trainable)
+    windows = recipe.data.windows
+    shape = {} if windows is None else {"patches": min(windows.side, model.grid_size[0]) ** 2,
+                                        "sentences": windows.sentences}  # fmt: skip
+    flops = step_flops(model, train.batch, train.trainable, **shape)
     hours = train.steps * flops / (ASSUMED_SHARE * peak) / 3600
     stated = f"{recipe.hours:g} on {recipe.hardware}, as the recipe says" if recipe.hours else recipe.duration
     return [

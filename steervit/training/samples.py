@@ -26,12 +26,23 @@ class Sample(NamedTuple):
     source: str
 
 
+class WindowSample(NamedTuple):
+    """A window of n patches with T sentences: features (n, F) of the patches, what the fixed part of the trunk
+    gives; their numbers in the image, row by row (n); targets (T, n), 0..1."""
+
+    features: Tensor
+    patches: Tensor
+    targets: Tensor
+    texts: tuple[str, ...]
+    source: str
+
+
 class Supply(Protocol):
     """Where samples come from. Both methods are pure functions of their arguments, and can be pickled."""
 
     validation_sources: Sequence[str]  # the source of each validation sample
 
-    def training(self, step: int, slot: int) -> Sample:
+    def training(self, step: int, slot: int) -> Sample | WindowSample:
         """The sample of `slot` (0 <= slot < batch over all processes) of `step`."""
         ...
 
@@ -42,23 +53,41 @@ class Supply(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels (B, 3, S, S); targets and covered (B, h*w); B sentences and their sources."""
+    """pixels (B, 3, S, S), or with `patches` (B, n) the features (B, n, F) of those; targets and covered
+    (B*T, h*w or n); B*T sentences and their sources, image by image. T is 1 for whole images."""
 
     pixels: Tensor
     targets: Tensor
     covered: Tensor
     texts: list[str]
     sources: list[str]
+    patches: Tensor | None = None
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples -> one batch."""
+def collate(samples: Sequence[Sample | WindowSample]) -> Batch:
+    """Samples, all of one type -> one batch."""
+    windows = [sample for sample in samples if isinstance(sample, WindowSample)]
+    if windows:
+        return _collate_windows(windows)
+    whole = [sample for sample in samples if isinstance(sample, Sample)]
     return Batch(
-        torch.stack([sample.pixels for sample in samples]),
-        torch.stack([sample.target for sample in samples]),
-        torch.stack([sample.covered for sample in samples]),
-        [sample.text for sample in samples],
-        [sample.source for sample in samples],
+        torch.stack([sample.pixels for sample in whole]),
+        torch.stack([sample.target for sample in whole]),
+        torch.stack([sample.covered for sample in whole]),
+        [sample.text for sample in whole],
+        [sample.source for sample in whole],
+    )
+
+
+def _collate_windows(windows: Sequence[WindowSample]) -> Batch:
+    targets = torch.cat([window.targets for window in windows])
+    return Batch(
+        torch.stack([window.features for window in windows]),
+        targets,
+        targets,
+        [text for window in windows for text in window.texts],
+        [window.source for window in windows for _ in window.texts],
+        torch.stack([window.patches for window in windows]),
     )
 
 

@@ -25,18 +25,22 @@ class SteeringStep(nn.Module):
         super().__init__()
         self.model, self.checkpoint_activations = model, checkpoint_activations
 
-    def forward(self, images: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """images (B, 3, S, S), mask (B, L) bool, and text: unit-length token features (B, L, d_t), or token
-        ids (B, L) when the text tower learns too -> logits (B, h*w)."""
+    def forward(self, images: Tensor, text: Tensor, mask: Tensor, patches: Tensor | None = None) -> Tensor:
+        """images (B, 3, S, S), mask (B*T, L) bool, and text: unit-length token features (B*T, L, d_t), or
+        token ids (B*T, L) when the text tower learns too -> logits (B*T, h*w).
+
+        With `patches` (B, n), images are the fixed features (B, n, F) of those patches, and logits (B*T, n).
+        Each image has T sentences; blocks before the first cross-attention run once for all of them.
+        """
         model: Any = self.model
         features = text if text.is_floating_point() else self._encode(text, mask)
         text = model.connector(features)
         first = self._first_learning_block()
-        x = self._frozen_prefix(images, first)
+        x = self._frozen_prefix(images, first, patches)
         for i, block in enumerate(model.trunk.blocks[first:], first):
             x = self._maybe_kept(i, block, x, text, mask)
         for layer in model.late_layers():
-            x = layer(x, text, mask)
+            x = layer(_for_each(x, text), text, mask)
         return model.segment_tokens(model.trunk.norm(x))
 
     def _first_learning_block(self) -> int:
@@ -44,11 +48,11 @@ class SteeringStep(nn.Module):
             return 0
         return min(min(map(int, self.model.cross_attention)), len(self.model.trunk.blocks))
 
-    def _frozen_prefix(self, images: Tensor, first: int) -> Tensor:
+    def _frozen_prefix(self, images: Tensor, first: int, patches: Tensor | None) -> Tensor:
         if first == 0:
-            return embed(self.model.trunk, images)
+            return _tokens(self.model.trunk, images, patches)
         with torch.no_grad():
-            x = embed(self.model.trunk, images)
+            x = _tokens(self.model.trunk, images, patches)
             for block in self.model.trunk.blocks[:first]:
                 x = block(x)
         return x
@@ -58,7 +62,7 @@ class SteeringStep(nn.Module):
         layer = layers[str(i)] if str(i) in layers else None  # noqa: SIM401 (a ModuleDict has no get)
 
         def run(x: Tensor, text: Tensor) -> Tensor:
-            return block(x if layer is None else layer(x, text, mask))
+            return block(x if layer is None else layer(_for_each(x, text), text, mask))
 
         if self.checkpoint_activations and torch.is_grad_enabled():
             return checkpoint(run, x, text, use_reentrant=False)
@@ -68,3 +72,17 @@ class SteeringStep(nn.Module):
         encoder: Any = self.model.text_encoder
         hidden = encoder.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return F.normalize(hidden, dim=-1)
+
+
+def _tokens(trunk: Any, images: Tensor, patches: Tensor | None) -> Tensor:
+    """What enters the first block, (B, N, D): of whole images, or of `patches` whose features are given."""
+    if patches is None:
+        return embed(trunk, images)
+    x = trunk.patch_embed.project(images) + trunk.pos_embed[0, trunk.num_prefix_tokens + patches]
+    first = trunk.cls_token + trunk.pos_embed[:, : trunk.num_prefix_tokens]
+    return torch.cat([first.expand(len(x), -1, -1), x], 1)  # nano's trunk has a CLS token and no other
+
+
+def _for_each(x: Tensor, text: Tensor) -> Tensor:
+    """Tokens of images (B, N, D), repeated for each of their sentences: (B*T, N, D) when text is (B*T, L, D)."""
+    return x if len(x) == len(text) else x.repeat_interleave(len(text) // len(x), 0)

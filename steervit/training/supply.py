@@ -37,7 +37,12 @@ def read_data(recipe: Recipe, index: Path | None) -> tuple[Mixture, Mixture]:
     training = read_mixture(
         data.sources, "train", batch=train.batch, seed=train.seed, fraction=data.fraction, index=index
     )
-    return training, read_mixture(_unweighted(data.sources), "validation", seed=train.seed, index=index)
+    return training, read_validation(recipe, index)
+
+
+def read_validation(recipe: Recipe, index: Path | None) -> Mixture:
+    """The recipe's validation mixture: all of every source, whatever its weight. Raises as `read_data`."""
+    return read_mixture(_unweighted(recipe.data.sources), "validation", seed=recipe.train.seed, index=index)
 
 
 def _unweighted(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -52,40 +57,22 @@ def expressions(mixture: Mixture, count: int) -> Iterator[str]:
         yield mixture.sample(*divmod(number, mixture.batch)).expression
 
 
-class MixtureSupply:
-    """A `Supply` over the mixtures of a recipe, for a model's image size, patches and normalisation."""
+class Cutter:
+    """Makes samples of records for a model's image size, patches and normalisation."""
 
-    def __init__(
-        self, data: DataSettings, training: Mixture, validation: Mixture, model: SteerViT, per_source: int
-    ) -> None:
-        self.data, self.mixture = data, training
+    def __init__(self, data: DataSettings, model: SteerViT) -> None:
+        self.data = data
         self.size, self.patch = model.image_size[0], model.patch_size
         config = resolve_data_config({}, model=model.trunk)
         self.mean, self.std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
-        self._validation: list[Record] = []
-        for source in validation.sources:
-            self._validation += _readable(validation, source.name, per_source)
-        self.validation_sources: Sequence[str] = [record.source for record in self._validation]
 
-    def training(self, step: int, slot: int) -> Sample:
-        """See `Supply`. A record that cannot be read is named in a warning, and another takes its place."""
-        for attempt in range(ATTEMPTS):
-            record = self.mixture.sample(step, slot, attempt)
-            try:
-                image, mask = record.load()
-            except RecordError as error:
-                log.warning("step %d: %s; another record of %s is taken", step, error, record.source)
-                continue
-            if not self.data.augment:
-                return self._sample(*squash(image, mask, self.size), record)
-            random = self.mixture.generator(step, slot, attempt)
-            return self._sample(*augment(image, mask, record.expression, self.size, random), record)
-        raise RecordError(f"{ATTEMPTS} records of one source in a row cannot be read: see the warnings above")
-
-    def validation(self, index: int) -> Sample:
-        """See `Supply`."""
-        record = self._validation[index]
+    def whole(self, record: Record) -> Sample:
+        """The whole image, never augmented. Raises `RecordError`."""
         return self._sample(*squash(*record.load(), self.size), record)
+
+    def augmented(self, record: Record, random: np.random.Generator) -> Sample:
+        """As the paper augments. Raises `RecordError`."""
+        return self._sample(*augment(*record.load(), record.expression, self.size, random), record)
 
     def _sample(self, image: np.ndarray, mask: np.ndarray, record: Record) -> Sample:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
@@ -96,6 +83,47 @@ class MixtureSupply:
         return Sample(
             (pixels - self.mean) / self.std, target[0], covered[0], record.expression, record.source
         )
+
+
+class ValidationSamples:
+    """The first `per_source` readable records of every source, in the mixture's own order."""
+
+    def __init__(self, mixture: Mixture, cutter: Cutter, per_source: int) -> None:
+        self._cutter = cutter
+        self._records: list[Record] = []
+        for source in mixture.sources:
+            self._records += _readable(mixture, source.name, per_source)
+        self.sources: Sequence[str] = [record.source for record in self._records]
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._cutter.whole(self._records[index])
+
+
+class MixtureSupply:
+    """A `Supply` over the mixtures of a recipe."""
+
+    def __init__(
+        self, data: DataSettings, training: Mixture, validation: Mixture, model: SteerViT, per_source: int
+    ) -> None:
+        self.data, self.mixture, self._cutter = data, training, Cutter(data, model)
+        self._validation = ValidationSamples(validation, self._cutter, per_source)
+        self.validation_sources = self._validation.sources
+
+    def training(self, step: int, slot: int) -> Sample:
+        """See `Supply`. A record that cannot be read is named in a warning, and another takes its place."""
+        for attempt in range(ATTEMPTS):
+            record = self.mixture.sample(step, slot, attempt)
+            try:
+                if not self.data.augment:
+                    return self._cutter.whole(record)
+                return self._cutter.augmented(record, self.mixture.generator(step, slot, attempt))
+            except RecordError as error:
+                log.warning("step %d: %s; another record of %s is taken", step, error, record.source)
+        raise RecordError(f"{ATTEMPTS} records of one source in a row cannot be read: see the warnings above")
+
+    def validation(self, index: int) -> Sample:
+        """See `Supply`."""
+        return self._validation[index]
 
 
 def _readable(mixture: Mixture, name: str, count: int) -> list[Record]:

@@ -32,6 +32,8 @@ READERS: dict[str, Callable[..., Sequence[Record]]] = {
     "rendered": rendered.read,
 }
 
+SCENE_OPTIONS = ("size", "scenes", "photos", "processes")  # of `rendered.read`, those that decide its shards
+
 
 def read_mixture(
     sources: Mapping[str, Mapping[str, Any]],
@@ -54,6 +56,35 @@ def read_mixture(
 
 def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: Path | None = None) -> Source:
     """One source by its name and options. Errors name the source; see `read_mixture`."""
+    kind, weight, options = _checked(name, how)
+    root = options.pop("root", None)
+    try:
+        return Source(name, READERS[kind](root, split, index=index, **options), weight)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"source {name!r}: {error}") from error
+
+
+def scene_shards(name: str, how: Mapping[str, Any], index: Path) -> tuple[list[Path], float | None]:
+    """The shards of training scenes of a source of kind `rendered`, drawn if need be, and its weight.
+
+    Raises as `read_source`, and ValueError for another kind.
+    """
+    kind, weight, options = _checked(name, how)
+    if kind != "rendered":
+        raise ValueError(
+            f"source {name!r}: data.windows trains on rendered scenes, and this source is of kind {kind!r}; "
+            "take the source away, or set data.windows to null to read whole images"
+        )
+    defaults = inspect.signature(rendered.read).parameters
+    wanted = {key: options.get(key, defaults[key].default) for key in SCENE_OPTIONS}
+    try:
+        return rendered.shards(options.get("root"), "train", index=index, **wanted), weight
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"source {name!r}: {error}") from error
+
+
+def _checked(name: str, how: Mapping[str, Any]) -> tuple[str, float | None, dict[str, Any]]:
+    """Kind, weight and options of a source, paths expanded. Raises ValueError for what no source has."""
     options = dict(how)
     kind, weight = str(options.pop("kind", name)), options.pop("weight", None)
     if kind not in READERS:
@@ -69,12 +100,7 @@ def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: 
             f"source {name!r} needs `root`, the folder of its files: set data.sources.{name}.root"
         )
     paths = {key for key in options if "Path" in str(known[key].annotation)}
-    options = {key: _path(value) if key in paths else value for key, value in options.items()}
-    root = options.pop("root", None)
-    try:
-        return Source(name, READERS[kind](root, split, index=index, **options), weight)
-    except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"source {name!r}: {error}") from error
+    return kind, weight, {key: _path(value) if key in paths else value for key, value in options.items()}
 
 
 def _refuse_unknown(name: str, kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:

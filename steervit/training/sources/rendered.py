@@ -15,11 +15,14 @@ import numpy as np
 from filelock import FileLock
 
 from steervit.files import write_whole
+from steervit.training.in_processes import run_all
 from steervit.training.index import Row, default_folder, open_records
 from steervit.training.masks import MaskError, encode
 from steervit.training.records import Record, Records
 
 FIRST_VALIDATION_SEED = 1 << 31  # training scenes are numbered from 0, and are never as many
+MOST_VALIDATION = 500  # scenes
+PER_SHARD = 100  # scenes drawn by one process at a time, and lost when it is interrupted
 
 
 def read(
@@ -31,28 +34,48 @@ def read(
     sentences_per_scene: int = 4,
     photos: Path | None = None,
     stored: bool = False,
+    processes: int = 1,
     index: Path | None = None,
 ) -> Sequence[Record]:
-    """Scenes drawn on the fly, `size` pixels square (64 or more), each with `sentences_per_scene` of its
-    sentences; or, with `stored`, drawn once and kept in the index folder, with up to eight sentences each; or,
-    with `root`, those of the shards in `root/<split>` or `root`.
+    """Scenes drawn on the fly, `size` pixels square (64 or more), each with its first `sentences_per_scene`
+    sentences; or, with `stored`, drawn once by `processes` processes and kept in the index folder; or, with
+    `root`, those of the shards in `root/<split>` or `root`.
 
     Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
-    photographs that materials may be cut from. Validation scenes are never training's, and
-    a tenth as many. A sentence may name
-    what is not there; its mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
+    photographs that materials may be cut from. Validation scenes are never training's, and a tenth as many
+    (at most 500). A sentence may name what is not there; its mask is empty. Raises FileNotFoundError without
+    shards, ValueError for another split.
     """
+    if root is None and not stored:
+        return RenderedScenes(*_numbers(split, scenes), sentences_per_scene, size, photos)
+    index = index or default_folder()
+    found = shards(root, split, size=size, scenes=scenes, photos=photos, processes=processes, index=index)
+    return _records(found, split, sentences_per_scene, index)
+
+
+def shards(
+    root: Path | None,
+    split: str,
+    *,
+    size: int,
+    scenes: int,
+    photos: Path | None,
+    processes: int,
+    index: Path,
+) -> list[Path]:
+    """The shards that `read` takes its records from; those that are missing are drawn first."""
+    if root is not None:
+        return _shards_in(root / split if (root / split).is_dir() else root)
+    return _drawn_once(*_numbers(split, scenes), size, photos, processes, index)
+
+
+def _numbers(split: str, scenes: int) -> tuple[int, int]:
+    """The first scene of a split, and how many there are."""
     if split not in ("train", "validation"):
         raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
-    if root is not None:
-        return _from_shards(
-            root / split if (root / split).is_dir() else root, split, index or default_folder()
-        )
-    first = FIRST_VALIDATION_SEED if split == "validation" else 0
-    scenes = max(scenes // 10, 1) if split == "validation" else scenes
-    if stored:
-        return _drawn_once(first, scenes, size, photos, split, index or default_folder())
-    return RenderedScenes(first, scenes, sentences_per_scene, size, photos)
+    if split == "train":
+        return 0, scenes
+    return FIRST_VALIDATION_SEED, min(max(scenes // 10, 1), MOST_VALIDATION)
 
 
 @dataclass(frozen=True)
@@ -126,28 +149,61 @@ def _photos(folder: Path | None) -> Any:
     return None if folder is None else PhotoSource(folder)
 
 
-def _drawn_once(first: int, scenes: int, size: int, photos: Path | None, split: str, index: Path) -> Records:
-    from steervit.training.rendering.shards import render_shards
+@dataclass(frozen=True)
+class _Drawing:
+    """Draws one shard, in any process."""
 
-    wanted = [first, scenes, size, str(photos)]
+    folder: Path
+    size: int
+    photos: Path | None
+
+    def __call__(self, numbers: tuple[int, int]) -> None:
+        from steervit.training.rendering.shards import render_shards
+
+        render_shards(self.folder, *numbers, self.size, _photos(self.photos), numbers[1])
+
+
+def _drawn_once(
+    first: int, scenes: int, size: int, photos: Path | None, processes: int, index: Path
+) -> list[Path]:
+    wanted = [first, size, str(photos), PER_SHARD, _renderer_hash()]
     folder = index / "drawn" / hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    starts = range(first, first + scenes, PER_SHARD)
+    jobs = [(start, min(PER_SHARD, first + scenes - start)) for start in starts]
+    paths = {job: folder / f"scenes-{job[0]:08d}-{sum(job):08d}-{size}.npz" for job in jobs}
     with FileLock(folder / "lock"):  # of several processes one draws, the others wait
-        render_shards(folder, first, scenes, size, _photos(photos))
-    return _from_shards(folder, split, index)
+        missing = [job for job in jobs if not paths[job].exists()]
+        title = f"drawing {sum(count for _, count in missing):,} scenes"
+        run_all(_Drawing(folder, size, photos), missing, processes, title)
+    return list(paths.values())
 
 
-def _from_shards(folder: Path, split: str, index: Path) -> Records:
-    shards = sorted(folder.glob("*.npz"))
-    if not shards:
+@functools.cache
+def _renderer_hash() -> str:
+    """A hash of the renderer's code and words: another renderer's scenes are not taken for its own."""
+    folder = Path(__file__).parent.parent / "rendering"
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".py", ".yaml"):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.npz"))
+    if not found:
         raise FileNotFoundError(f"expected rendered shards (*.npz) in {folder}")
-    unpacked = {shard: index / "rendered" / _hash(shard) for shard in shards}
-    return open_records(
-        "rendered", lambda: _rows(unpacked), _path, shards, {"split": split, "index": str(index)}, index
-    )
+    return found
 
 
-def _rows(unpacked: dict[Path, Path]) -> Iterator[Row]:
+def _records(found: Sequence[Path], split: str, sentences: int, index: Path) -> Records:
+    unpacked = {shard: index / "rendered" / shard_hash(shard) for shard in found}
+    settings = {"split": split, "index": str(index), "sentences": sentences}
+    return open_records("rendered", lambda: _rows(unpacked, sentences), _path, found, settings, index)
+
+
+def _rows(unpacked: dict[Path, Path], sentences: int) -> Iterator[Row]:
     # Single scenes are read in any order, which a shard cannot do: its images become files once.
     from steervit.training.rendering.shards import read_shard
 
@@ -156,7 +212,7 @@ def _rows(unpacked: dict[Path, Path]) -> Iterator[Row]:
         for scene in read_shard(shard):
             file = folder / f"{scene.seed}.png"
             _write_png(file, scene.image)
-            for sentence in scene.sentences:
+            for sentence in scene.sentences[:sentences]:
                 yield Row(str(file), str(scene.seed), sentence.text, encode(sentence.mask), "rendered")
 
 
@@ -171,6 +227,7 @@ def _write_png(file: Path, image: np.ndarray) -> None:
         write_whole(file, lambda to: Image.fromarray(image).save(to, format="PNG", compress_level=1))
 
 
-def _hash(shard: Path) -> str:
+def shard_hash(shard: Path) -> str:
+    """Sixteen hex digits for this very file: where it lies, how long it is and when it was written."""
     seen = f"{shard.resolve()} {shard.stat().st_size} {shard.stat().st_mtime_ns}"
     return hashlib.sha256(seen.encode()).hexdigest()[:16]

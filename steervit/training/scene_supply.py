@@ -1,0 +1,131 @@
+"""Windows of rendered scenes from cached features: nano's training data. Validation is on whole images.
+
+Pure in (step, slot), so that any process, worker or resumed run reads the same.
+Letters: n patches of a window, F features of a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steervit.model import SteerViT
+from steervit.nano_trunk import WhitenedPatchEmbed
+from steervit.training.augment import names_direction
+from steervit.training.mixture import Mixture, Source
+from steervit.training.recipe import DataSettings, Recipe, WindowSettings
+from steervit.training.rendering.shards import read_shard
+from steervit.training.samples import Sample, WindowSample
+from steervit.training.scene_cache import CachedScenes, FeatureCache, Sentence
+from steervit.training.sources import scene_shards
+from steervit.training.supply import Cutter, ValidationSamples
+
+EVERYTHING = "all"  # the renderer's word for a sentence that asks for every defect
+
+
+def draw_scenes(recipe: Recipe, index: Path) -> list[Source]:
+    """The shards of the recipe's sources, all of kind rendered, as records; what is missing is drawn.
+
+    Raises ValueError for another kind of source.
+    """
+    drawn = []
+    for name, how in recipe.data.sources.items():
+        found, weight = scene_shards(name, {"processes": max(1, recipe.data.workers), **how}, index)
+        drawn.append(Source(name, found, weight))
+    return drawn
+
+
+def expressions(drawn: Sequence[Source], count: int) -> Iterator[str]:
+    """Sentences of the scenes in shards, from which a random text tower learns its words."""
+    shards = (shard for source in drawn for shard in source.records)
+    said = (one.text for shard in shards for scene in read_shard(shard) for one in scene.sentences)
+    return islice(said, count)
+
+
+def read_scenes(recipe: Recipe, drawn: Sequence[Source], model: SteerViT, index: Path) -> Mixture:
+    """A mixture whose records are scenes: `CachedScenes` of each source's shards, cached if need be.
+
+    Raises ValueError for a trunk without fixed filters.
+    """
+    embed: Any = model.trunk.patch_embed
+    if not isinstance(embed, WhitenedPatchEmbed):
+        raise ValueError(
+            "data.windows caches what fixed filters give, and this trunk learns from pixels on: "
+            "set model.trunk to steervit_nano, or data.windows to null"
+        )
+    data, cache = recipe.data, FeatureCache(embed, model.image_size[0], index / "features")
+    sources = [
+        Source(one.name, CachedScenes(cache, one.records, max(1, data.workers)), one.weight) for one in drawn
+    ]
+    return Mixture(sources, recipe.train.batch, recipe.train.seed, data.fraction)
+
+
+def sample_features(scenes: Mixture, count: int) -> Iterator[Tensor]:
+    """Features (h*w, F) of whole scenes, the first `count` that are drawn."""
+    for number in range(min(count, len(scenes))):
+        source, index = scenes.locate(*divmod(number, scenes.batch))
+        yield scenes.sources[source].records.features(index).flatten(0, 1)
+
+
+class SceneSupply:
+    """A `Supply` of windows of scenes with a few sentences each. Silenced features take their mean's value."""
+
+    def __init__(
+        self, data: DataSettings, scenes: Mixture, validation: Mixture, model: SteerViT, per_source: int
+    ) -> None:
+        assert data.windows is not None  # else the recipe wants whole images
+        self.scenes, self.augment, self.windows = scenes, data.augment, data.windows
+        self.grid = model.grid_size[0]
+        self.mean = model.trunk.patch_embed.mean.detach().cpu().clone()
+        self._validation = ValidationSamples(validation, Cutter(data, model), per_source)
+        self.validation_sources: Sequence[str] = self._validation.sources
+
+    def training(self, step: int, slot: int) -> WindowSample:
+        """See `Supply`."""
+        number, index = self.scenes.locate(step, slot)
+        source = self.scenes.sources[number]
+        scenes, random = source.records, self.scenes.generator(step, slot)
+        flips = [axis for axis in (0, 1) if self.augment and random.random() < 0.5]
+        chosen = _choose(scenes.sentences(index), self.windows, bool(flips), random)
+        side = min(self.windows.side, self.grid)
+        top, left = (int(start) for start in random.integers(self.grid - side + 1, size=2))
+        rows, columns = slice(top, top + side), slice(left, left + side)
+        features = scenes.features(index, rows, columns)
+        targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
+        silent = torch.from_numpy(random.random(features.shape[-1]) < self.windows.feature_dropout)
+        features = torch.where(silent, self.mean, features)
+        patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
+        if flips:  # the filters see no direction, so a mirrored grid is a mirrored image
+            features, targets = features.flip(flips), targets.flip(flips)
+        return WindowSample(
+            features.flatten(0, 1),
+            patches.flatten(),
+            targets.flatten(0, 1).T.contiguous(),
+            tuple(one.text for one in chosen),
+            source.name,
+        )
+
+    def validation(self, index: int) -> Sample:
+        """See `Supply`: a whole image, through filters and all."""
+        return self._validation[index]
+
+
+def _choose(
+    said: Sequence[Sentence], windows: WindowSettings, mirrored: bool, random: np.random.Generator
+) -> list[Sentence]:
+    """One sentence for all defects, the others anything else; no directions for a mirrored window."""
+    everything = [one for one in said if one.kind == EVERYTHING]
+    rest = [
+        one
+        for one in said
+        if one.kind != EVERYTHING and not (mirrored and (one.kind == "position" or names_direction(one.text)))
+    ]
+    first = everything[int(random.integers(len(everything)))]
+    more = random.integers(len(rest or everything), size=windows.sentences - 1)
+    return [first, *((rest or everything)[int(i)] for i in more)]
