@@ -1,78 +1,209 @@
-"""Training nano from rendered shards, at a size of seconds: cache, train, resume exactly, export, load."""
+"""Training nano by the general engine: cached features, windows, averaging, going on, export."""
 
-import json
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
+from drawn_recipes import TINY_SCENES, TRAIN
+from safetensors.torch import load_file
+from torch import nn
 
 from steervit import SteerViT
-from steervit.training.feature_cache import SceneData, cache_shard
-from steervit.training.nano import NanoRecipe, export, train_nano
-from steervit.training.rendering.shards import render_shards
-from steervit.training.targets import patch_fractions, pmass, presence_loss, segmentation_loss
-
-TINY = NanoRecipe(
-    image_size=64, width=16, depth=2, heads=2, cross_attn_layers=(1,), cross_attn_heads=2, cross_attn_head_dim=8,
-    text_width=16, text_layers=1, text_heads=2, vocabulary=300, steps=6, batch=2, window=6, warmup=2,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    shard = render_shards(folder, 0, 6, size=64)[0]
-    return SceneData.load([cache_shard(shard, folder)])
+from steervit.training import run, scene_supply
+from steervit.training.averaging import Average
+from steervit.training.in_processes import run_all
+from steervit.training.logs import read_metrics
+from steervit.training.optim import set_trainable
+from steervit.training.recipe import load
+from steervit.training.rendering.shards import read_shard
+from steervit.training.samples import collate
+from steervit.training.scene_cache import CachedScenes, FeatureCache
+from steervit.training.state import load_newest
+from steervit.training.steering_step import SteeringStep
 
 
-def losses(folder):
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module", autouse=True)
+def caches(tmp_path_factory):
+    """Scenes drawn once for this file."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(before)
 
 
-def test_cached_scenes_keep_their_sentences_and_targets(data):
-    assert data.features.shape == (6, 64, 80)
-    assert len(data.texts) == len(data.targets) == len(data.kinds)
-    assert (data.kinds[[indices[0] for indices in data.sentences_of()]] == "all").all()
-    assert data.targets[data.kinds == "absent"].max() == 0
+def tiny(*settings, recipe="nano"):
+    return load(recipe, TRAIN, [*TINY_SCENES, "train.schedule.warmup=2", *settings])
 
 
-def test_training_resumes_where_it_stopped_bit_for_bit(data, tmp_path):
-    train_nano(data, tmp_path / "whole", TINY, log_every=1, save_every=3)
-    with pytest.raises(KeyboardInterrupt):
-        stop_after(3, data, tmp_path / "cut")
-    train_nano(data, tmp_path / "cut", TINY, log_every=1, save_every=3)
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+def prepared(tmp_path, *settings):
+    """The model and supply of a tiny nano."""
+    return run._on_windows(tiny(*settings), tmp_path, lambda text: None)
 
 
-def stop_after(steps, data, folder):
-    train_nano(data, folder, replace(TINY, steps=TINY.steps), log_every=1, save_every=3, stop_at=steps)
-    raise KeyboardInterrupt
+def trained(out, *settings, **how):
+    return run.train(tiny(*settings), out, device="cpu", say=lambda text: None, **how)
 
 
-def test_an_exported_model_loads_and_gives_the_same_maps(data, tmp_path):
-    model = train_nano(data, tmp_path / "run", TINY, log_every=1)
-    image, texts = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), ["the crack"]
-    expected = model.get_heatmaps(image, texts)
-    export(model, tmp_path / "nano")
-    loaded = SteerViT.from_pretrained(tmp_path / "nano")
-    assert torch.allclose(loaded.get_heatmaps(image, texts), expected, atol=2e-4)  # kept in float16
+# Cached features ---------------------------------------------------------------------------------------
 
 
-def test_no_data_is_an_error():
-    with pytest.raises(ValueError, match="none"):
-        SceneData.load([])
+def test_a_whole_window_gives_the_logits_of_the_image(tmp_path):
+    model, supply = prepared(
+        tmp_path, "data.windows={side: 99, sentences: 3, feature_dropout: 0.0}", "data.augment=false"
+    )
+    batch = collate([supply.training(0, slot) for slot in range(2)])
+    assert batch.pixels.shape == (2, 64, 80) and len(batch.texts) == 6
+    shard = scene_supply.draw_scenes(tiny(), run.default_folder())[0].records[0]
+    scenes = list(read_shard(shard))
+    numbers = [supply.scenes.locate(0, slot)[1] for slot in range(2)]
+    pixels = torch.stack([torch.from_numpy(scenes[n].image).permute(2, 0, 1) / 255 for n in numbers])
+    ids = model.text_encoder.tokenizer(batch.texts, padding=True, return_tensors="pt")
+    step = SteeringStep(model)
+    logits = step(batch.pixels, ids["input_ids"], ids["attention_mask"].bool(), batch.patches)
+    expected = model(pixels.repeat_interleave(3, 0), batch.texts, return_segmentation_logits=True)
+    assert expected.std() > 0.01
+    assert (logits - expected).abs().max() < 2e-2  # features are kept in float16
+    for text, target, scene in zip(
+        batch.texts, batch.targets, [n for n in numbers for _ in "abc"], strict=True
+    ):
+        mask = next(one.mask for one in scenes[scene].sentences if one.text == text)
+        assert target.sum().item() * 64 == pytest.approx(mask.sum(), rel=0.05, abs=2)
 
 
-def test_patch_fractions_and_losses_by_hand():
-    mask = torch.zeros(1, 4, 4)
-    mask[0, :2, :2] = 1
-    mask[0, 0, 2] = 1
-    fractions = patch_fractions(mask, 2)
-    assert fractions.tolist() == [[1.0, 0.25, 0.0, 0.0]]
-    logits = torch.zeros(1, 4)
-    assert segmentation_loss(logits, fractions).item() == pytest.approx(np.log(4))
-    assert segmentation_loss(logits, torch.zeros(1, 4)).item() == 0
-    assert pmass(logits, fractions).item() == pytest.approx(0.5)
-    assert pmass(logits, torch.zeros(1, 4)).isnan().all()
-    assert presence_loss(logits, torch.zeros(1, 4)).item() == pytest.approx(np.log(2))
+def test_windows_are_cut_alike_and_the_first_sentence_asks_for_everything(tmp_path):
+    _, supply = prepared(tmp_path, "data.windows={side: 3, sentences: 2, feature_dropout: 0.0}")
+    kinds = {}
+    for number in range(len(supply.scenes)):
+        place = divmod(number, 4)
+        window, again = supply.training(*place), supply.training(*place)
+        assert all(torch.equal(a, b) for a, b in zip(window[:3], again[:3], strict=True))
+        source, index = supply.scenes.locate(*place)
+        scenes = supply.scenes.sources[source].records
+        said = {one.text: one for one in scenes.sentences(index)}
+        assert said[window.texts[0]].kind == "all"
+        whole = scenes.features(index).flatten(0, 1)[window.patches]
+        target = scenes.target(index, said[window.texts[1]]).flatten()[window.patches]
+        axes = [
+            axes
+            for axes in ([], [0], [1], [0, 1])
+            if torch.equal(whole.view(3, 3, -1).flip(axes).flatten(0, 1), window.features)
+        ]
+        assert len(axes) == 1
+        assert torch.equal(target.view(3, 3).flip(axes[0]).flatten(), window.targets[1])
+        kinds.setdefault(bool(axes[0]), set()).add(said[window.texts[1]].kind)
+    assert "position" not in kinds[True]
+
+
+def test_silenced_features_take_their_mean(tmp_path):
+    model, supply = prepared(tmp_path, "data.windows={side: 4, sentences: 1, feature_dropout: 0.5}")
+    window = supply.training(0, 0)
+    silent = (window.features == model.trunk.patch_embed.mean).all(0)
+    assert 20 < silent.sum() < 60
+
+
+def test_features_are_computed_again_only_where_they_are_stale_or_missing(tmp_path):
+    model, _ = prepared(tmp_path)
+    index = run.default_folder()
+    shards = scene_supply.draw_scenes(tiny("data.sources.rendered.scenes=110"), index)[0].records
+    assert len(shards) == 2
+    cache = FeatureCache(model.trunk.patch_embed, 64, tmp_path / "features")
+    scenes = CachedScenes(cache, shards)
+    assert len(scenes) == 110
+    written = {shard: cache.file(shard).stat().st_mtime_ns for shard in shards}
+    cache.file(shards[1]).write_bytes(cache.file(shards[1]).read_bytes()[:1000])
+    assert [cache.holds(shard) for shard in shards] == [True, False]
+    CachedScenes(cache, shards)
+    assert cache.file(shards[0]).stat().st_mtime_ns == written[shards[0]]
+    assert cache.holds(shards[1])
+
+    class Other(type(model.trunk.patch_embed)):
+        def features(self, images):
+            return super().features(images) * 1.1
+
+    other = Other(64, 8, embed_dim=16)
+    assert not FeatureCache(other, 64, tmp_path / "features").holds(shards[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.sources={squares: {kind: lvis, root: x}}"], "'squares': data.windows trains on rendered"),
+        (["data.sources.rendered.sizes=3"], "did you mean 'size'"),
+        (["train.averaging=1.5"], "train.averaging from 0 to below 1"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        trained(tmp_path / "run", *settings)
+
+
+def test_a_trunk_without_fixed_filters_is_refused(tmp_path):
+    model, _ = prepared(tmp_path)
+    model.trunk.patch_embed = nn.Identity()
+    with pytest.raises(ValueError, match=r"set model\.trunk to steervit_nano"):
+        scene_supply.read_scenes(tiny(), [], model, tmp_path)
+
+
+# Averaging, going on, export ---------------------------------------------------------------------------
+
+
+def test_the_average_is_an_exponential_one(tmp_path):
+    model, _ = prepared(tmp_path)
+    set_trainable(model, "all")
+    average, expected = Average(model, 0.75), None
+    for value in (1.0, 5.0, 2.0):
+        with torch.no_grad():
+            model.head.bias.fill_(value)
+        average.update()
+        expected = value if expected is None else 0.75 * expected + 0.25 * value
+    assert average.model.head.bias.item() == pytest.approx(expected)
+    assert model.head.bias.item() == 2.0
+
+
+def test_training_goes_on_bit_for_bit(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    trained(whole, "train.steps=6")
+    trained(cut, "train.steps=4")
+    trained(cut, "train.steps=6", resume=True)
+    numbers = [[line.get("loss") for line in read_metrics(out) if "loss" in line] for out in (whole, cut)]
+    assert numbers[0] == numbers[1] and len(numbers[0]) == 6
+    a, b = (load_newest(out / "state") for out in (whole, cut))
+    for part in ("learned", "average", "buffers"):
+        assert a[part] and all(torch.equal(tensor, b[part][name]) for name, tensor in a[part].items()), part
+    assert not torch.equal(a["learned"]["head.weight"], a["average"]["head.weight"])
+
+
+def test_the_exported_model_is_the_average_in_half_precision(tmp_path):
+    trained(tmp_path / "run")
+    last = tmp_path / "run" / "last"
+    kept = load_newest(tmp_path / "run" / "state")["average"]
+    assert {tensor.dtype for tensor in load_file(last / "trunk.safetensors").values()} == {torch.float16}
+    model = SteerViT.from_pretrained(last)
+    for name, tensor in kept.items():
+        assert torch.allclose(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3), name
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(model.get_heatmaps(image, ["the crack"])).all()
+
+
+def test_dry_runs_draw_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = run.dry_run(tiny(), "cpu")
+    assert "rendered: 12 scenes, 100.0% of the draws, 1 for validation" in said
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+class Write:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, number):
+        if number == 3:
+            raise ValueError("three")
+        (self.folder / str(number)).write_text("")
+
+
+def test_several_processes_share_the_work_and_tell_what_went_wrong(tmp_path):
+    run_all(Write(tmp_path), range(3), 2, "writing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="three"):
+        run_all(Write(tmp_path), [3, 4], 1, "writing")

@@ -13,12 +13,10 @@ from steervit.training.optim import learned_state
 class Average:
     """The exponential moving average of `model` with this `decay` per step (0 < decay < 1).
 
-    Until the first update `model` here is a copy of the one given. Raises ValueError for another decay.
+    Until the first update `model` here is a copy of the one given.
     """
 
     def __init__(self, model: SteerViT, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"expected train.averaging, the decay, from 0 (none) to below 1, got {decay:g}")
         self._source = model
         self._averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 

@@ -84,7 +84,7 @@ class Trainer:
         """
         start = self._restore() if resume else 0
         if self.processes.count > 1:
-            self.step_module = DistributedDataParallel(self.step_module, broadcast_buffers=False)
+            self.step_module = DistributedDataParallel(self.step_module)
         if self.processes.leads:
             self.log = RunLog(self.out, self.settings.steps, start, self.say)
         if start == 0:

@@ -54,6 +54,10 @@ class WindowSettings:
     sentences: int = 2  # per scene: one asks for every defect, the others for anything else
     feature_dropout: float = 0.1  # share of the features that is silenced, per scene
 
+    def __post_init__(self) -> None:
+        _at_least("data.windows", self, side=1, sentences=1)
+        _below_one("data.windows.feature_dropout", self.feature_dropout)
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -104,6 +108,11 @@ class TrainSettings:
     log_every: int = 50
     pictures_every: int = 3_600
     pictures: int = 8
+
+    def __post_init__(self) -> None:
+        _at_least("train", self, steps=1, batch=1, keep=1, validate_every=1, save_every=1, log_every=1)
+        _at_least("train", self, pictures_every=1, pictures=0, validate_samples=0)
+        _below_one("train.averaging", self.averaging)
 
 
 @dataclass(frozen=True)
@@ -230,6 +239,17 @@ def _number_or_text(value: Any, kind: Any, key: str) -> Any:
     name = {"tuple": "a list", "dict": "a table", "int": "a whole number", "float": "a number",
             "str": "text", "bool": "true or false"}[getattr(get_origin(kind) or kind, "__name__", "str")]  # fmt: skip
     raise ValueError(f"expected {key} to be {name}, got {value!r}")
+
+
+def _at_least(table: str, settings: Any, **least: int) -> None:
+    for key, bound in least.items():
+        if (value := getattr(settings, key)) < bound:
+            raise ValueError(f"expected {table}.{key} to be at least {bound}, got {value}")
+
+
+def _below_one(key: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"expected {key} from 0 to below 1, got {value:g}")
 
 
 def _table(value: Any, kind: Any, key: str) -> Any:

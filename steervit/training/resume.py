@@ -20,6 +20,8 @@ FREE = {
     "train.pictures_every", "train.pictures",
 }  # fmt: skip
 
+NOTHING = "nothing to go on from: no whole checkpoint in {}. Start without --resume"
+
 
 def shared_state(folder: Path, processes: Processes) -> dict[str, Any]:
     """The newest whole checkpoint in `folder`, read by the leading process and given to all.
@@ -30,7 +32,7 @@ def shared_state(folder: Path, processes: Processes) -> dict[str, Any]:
     if processes.count > 1:
         dist.broadcast_object_list(found, src=0)
     if found[0] is None:
-        raise ValueError(f"nothing to go on from: no whole checkpoint in {folder}. Start without --resume")
+        raise ValueError(NOTHING.format(folder))
     return found[0]
 
 

@@ -17,7 +17,9 @@ from steervit.training.optim import set_trainable
 from steervit.training.parts import calibrate, count_model, prepare_model
 from steervit.training.processes import Processes, joined
 from steervit.training.recipe import Recipe
+from steervit.training.resume import NOTHING
 from steervit.training.samples import Supply
+from steervit.training.state import checkpoints
 from steervit.training.supply import MixtureSupply, expressions, read_data, read_validation
 
 ASSUMED_SHARE = 0.4  # share of the machine's matrix-product peak that the estimate of hours assumes
@@ -40,6 +42,8 @@ def train(
     if not resume and (out / "state").is_dir() and any((out / "state").iterdir()):
         raise ValueError(f"{out} holds a run already: go on with it by --resume, or choose another --out")
     with joined(device) as processes:
+        if resume and processes.leads and not checkpoints(out / "state"):
+            raise ValueError(NOTHING.format(out / "state"))
         quiet = say if processes.leads else lambda text: None
         trainer = _trainer(recipe, out, processes, text_cache, quiet)
         return trainer.run(resume)

@@ -36,7 +36,7 @@ def draw_scenes(recipe: Recipe, index: Path) -> list[Source]:
     """
     drawn = []
     for name, how in recipe.data.sources.items():
-        found, weight = scene_shards(name, {"processes": max(1, recipe.data.workers), **how}, index)
+        found, weight = scene_shards(name, how, index, max(1, recipe.data.workers))
         drawn.append(Source(name, found, weight))
     return drawn
 

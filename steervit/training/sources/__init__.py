@@ -32,7 +32,7 @@ READERS: dict[str, Callable[..., Sequence[Record]]] = {
     "rendered": rendered.read,
 }
 
-SCENE_OPTIONS = ("size", "scenes", "photos", "processes")  # of `rendered.read`, those that decide its shards
+SCENE_OPTIONS = ("size", "scenes", "photos")  # of `rendered.read`, those that decide its shards
 
 
 def read_mixture(
@@ -64,10 +64,12 @@ def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: 
         raise type(error)(f"source {name!r}: {error}") from error
 
 
-def scene_shards(name: str, how: Mapping[str, Any], index: Path) -> tuple[list[Path], float | None]:
+def scene_shards(
+    name: str, how: Mapping[str, Any], index: Path, processes: int = 1
+) -> tuple[list[Path], float | None]:
     """The shards of training scenes of a source of kind `rendered`, drawn if need be, and its weight.
 
-    Raises as `read_source`, and ValueError for another kind.
+    `processes` draw them unless the source says how many. Raises as `read_source`, and ValueError for another kind.
     """
     kind, weight, options = _checked(name, how)
     if kind != "rendered":
@@ -77,6 +79,7 @@ def scene_shards(name: str, how: Mapping[str, Any], index: Path) -> tuple[list[P
         )
     defaults = inspect.signature(rendered.read).parameters
     wanted = {key: options.get(key, defaults[key].default) for key in SCENE_OPTIONS}
+    wanted["processes"] = options.get("processes", processes)
     try:
         return rendered.shards(options.get("root"), "train", index=index, **wanted), weight
     except (ValueError, FileNotFoundError) as error:
