@@ -14,10 +14,10 @@ from anomaly.cli import Tool
 from anomaly.commands.train import train
 
 SHORT = {
-    "train.steps": 120, "train.batch": 16, "train.validate_every": 120, "train.validate_samples": 40,
-    "train.save_every": 60, "train.log_every": 5, "train.pictures_every": 120, "train.pictures": 2,
-    "train.schedule": "{peak: 5e-3, floor: 5e-4, warmup: 5, cosine_until: 120}", "train.averaging": 0.9,
-    "data.sources.rendered.size": 64, "data.sources.rendered.scenes": 300, "data.workers": 0,
+    "train.steps": 180, "train.batch": 16, "train.validate_every": 180, "train.validate_samples": 60,
+    "train.save_every": 90, "train.log_every": 5, "train.pictures_every": 180, "train.pictures": 2,
+    "train.schedule": "{peak: 5e-3, floor: 5e-4, warmup: 10, cosine_until: 180}", "train.averaging": 0.95,
+    "data.sources.rendered.size": 64, "data.sources.rendered.scenes": 700, "data.workers": 0,
     "data.windows.side": 8, "model.resolution": 64,
     "model.text_sizes": "{width: 24, layers: 1, heads: 2, vocabulary: 400, sentences: 600}",
     "model.trunk_sizes": "{patch_size: 8, width: 32, depth: 3, heads: 2}", "model.cross_attn_layers": "[1, 2]",
@@ -65,7 +65,7 @@ def test_a_shortened_smoke_triples_pmass_and_says_where_the_model_is(smoke):
     masses = [line["validation"]["all"] for line in lines if "validation" in line]
     assert masses[-1] >= 3 * masses[0], masses
     assert f"Model: {out / 'best'}" in done.output
-    assert "120 steps, best pmass" in done.output
+    assert "180 steps, best pmass" in done.output
 
 
 def test_smoke_goes_on_exactly_where_it_stopped(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,7 +29,7 @@ def run_all(task: Callable[[Any], Any], items: Sequence[Any], processes: int, ti
             return
         # A forked child of a process that has run torch on several threads can hang: start afresh.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(processes, len(items)), context, _one_thread) as pool:
+        with ProcessPoolExecutor(min(processes, len(items)), context, _prepare) as pool:
             futures = [pool.submit(task, item) for item in items]
             try:
                 for future in as_completed(futures):
@@ -43,9 +44,11 @@ def run_all(task: Callable[[Any], Any], items: Sequence[Any], processes: int, ti
                 pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _prepare() -> None:
     import cv2
     import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C what is begun is ended, and nothing new begun
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

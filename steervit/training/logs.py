@@ -99,6 +99,6 @@ def _tensorboard(folder: Path, start: int, say: Callable[[str], None]) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say("no TensorBoard logs: `pip install tensorboard` gives them")
+        say("no TensorBoard logs: `pip install 'steer-anomaly[tensorboard]'` gives them")
         return None
     return SummaryWriter(str(folder), purge_step=start + 1)

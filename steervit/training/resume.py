@@ -17,7 +17,7 @@ FREE = {
     "name", "about", "command", "hardware", "duration", "score", "hours",
     "data.workers", "train.steps", "train.checkpoint_activations", "train.validate_every",
     "train.validate_samples", "train.save_every", "train.keep", "train.log_every",
-    "train.pictures_every", "train.pictures",
+    "train.pictures_every", "train.pictures", "train.export",
 }  # fmt: skip
 
 NOTHING = "nothing to go on from: no whole checkpoint in {}. Start without --resume"
@@ -40,7 +40,7 @@ def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path
     """Raises ValueError when the checkpoint was written under another recipe, or with other frozen weights."""
     before, now = _flat(yaml.safe_load(found["recipe"])), _flat(yaml.safe_load(recipe.to_yaml()))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    if changed := [key for key in changed if key not in FREE]:
+    if changed := [key for key in changed if not _free(key)]:
         key = changed[0]
         raise ValueError(
             f"the run in {out} was started with {key} {before.get(key)!r}, now it is {now.get(key)!r}"
@@ -52,6 +52,10 @@ def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path
             f"the run in {out} was started with another trunk or text encoder than is here now: give the "
             "same weights, or start anew in another --out"
         )
+
+
+def _free(key: str) -> bool:
+    return key in FREE or (key.startswith("data.sources.") and key.endswith(".processes"))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

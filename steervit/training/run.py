@@ -146,6 +146,6 @@ def _hours(recipe: Recipe, model: SteerViT, device: str | None) -> list[str]:
     return [
         f"steps         {train.steps:,} of {train.batch} images, {flops / 1e9:,.0f} GFLOP each",
         f"hours         {stated}",
-        f"hours here    about {hours:,.1f} on one {where.type}, if {ASSUMED_SHARE:.0%} of its "
+        f"hours here    {f'about {hours:,.1f}' if hours >= 0.1 else 'less than 0.1'} on one {where.type}, if {ASSUMED_SHARE:.0%} of its "
         f"{peak / 1e9:,.0f} GFLOP/s are reached and the data come fast enough",
     ]

@@ -1,0 +1,48 @@
+"""The log of a run: what TensorBoard gets where it is installed, and the one sentence where it is not."""
+
+import sys
+from types import ModuleType
+
+from steervit.training.logs import RunLog, read_metrics
+
+
+def log(folder, words, start=0):
+    made = RunLog(folder, 3, start, words.append)
+    made.advance(4)
+    made.numbers(start + 1, 2.5, 0.25, 1e-3)
+    made.validation(start + 1, {"all": 0.5})
+    made.close()
+
+
+def test_without_tensorboard_one_sentence_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = []
+    log(tmp_path, words)
+    told = [text for text in words if "TensorBoard" in text]
+    assert told == ["no TensorBoard logs: `pip install 'steer-anomaly[tensorboard]'` gives them"]
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 1]
+
+
+def test_tensorboard_gets_every_number_and_forgets_what_is_written_again(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    words = []
+    log(tmp_path, words, start=1)
+    assert not [text for text in words if "TensorBoard" in text]
+    assert written[0] == (str(tmp_path / "tensorboard"), 2)
+    assert ("train/loss", 2.5, 2) in written
+    assert ("validation/all", 0.5, 2) in written
+    assert written[-1] == "closed"
