@@ -142,10 +142,11 @@ def _hours(recipe: Recipe, model: SteerViT, device: str | None) -> list[str]:
                                         "sentences": windows.sentences}  # fmt: skip
     flops = step_flops(model, train.batch, train.trainable, **shape)
     hours = train.steps * flops / (ASSUMED_SHARE * peak) / 3600
+    here = f"about {hours:,.1f}" if hours >= 0.1 else "less than 0.1"
     stated = f"{recipe.hours:g} on {recipe.hardware}, as the recipe says" if recipe.hours else recipe.duration
     return [
         f"steps         {train.steps:,} of {train.batch} images, {flops / 1e9:,.0f} GFLOP each",
         f"hours         {stated}",
-        f"hours here    {f'about {hours:,.1f}' if hours >= 0.1 else 'less than 0.1'} on one {where.type}, if {ASSUMED_SHARE:.0%} of its "
+        f"hours here    {here} on one {where.type}, if {ASSUMED_SHARE:.0%} of its "
         f"{peak / 1e9:,.0f} GFLOP/s are reached and the data come fast enough",
     ]
