@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 from steervit.training.logs import RunLog, read_metrics
+from steervit.training.plots import plot_run
 
 
 def log(folder, words, start=0):
@@ -46,3 +47,12 @@ def test_tensorboard_gets_every_number_and_forgets_what_is_written_again(tmp_pat
     assert ("train/loss", 2.5, 2) in written
     assert ("validation/all", 0.5, 2) in written
     assert written[-1] == "closed"
+
+
+def test_steps_without_any_target_leave_a_gap(tmp_path):
+    made = RunLog(tmp_path, 3, 0, lambda text: None)
+    for step, mass in enumerate([0.2, float("nan"), 0.3], 1):
+        made.numbers(step, 1.0, mass, 1e-3)
+    made.close()
+    assert [line["pmass"] for line in read_metrics(tmp_path)] == [0.2, None, 0.3]
+    assert plot_run(tmp_path).stat().st_size > 10_000

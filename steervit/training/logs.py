@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -36,10 +37,14 @@ class RunLog:
         self._bar.update()
 
     def numbers(self, step: int, loss: float, pmass: float, rate: float) -> None:
-        """Mean loss and pmass since the last line, and the learning rate, after `step` steps."""
+        """Mean loss and pmass since the last line, and the learning rate, after `step` steps.
+
+        pmass is not a number where no sample had a target, and is then null in the file.
+        """
         seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
         speed, self._images = self._images / max(seconds, 1e-9), 0
-        self._write({"step": step, "loss": loss, "pmass": pmass, "lr": rate, "images_per_s": speed})
+        mass = None if math.isnan(pmass) else pmass
+        self._write({"step": step, "loss": loss, "pmass": mass, "lr": rate, "images_per_s": speed})
         self._show(step, loss=f"{loss:.3f}", pmass=f"{pmass:.3f}", lr=f"{rate:.1e}", images_s=f"{speed:.1f}")
 
     def validation(self, step: int, means: dict[str, float]) -> None:

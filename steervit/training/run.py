@@ -24,6 +24,7 @@ from steervit.training.supply import MixtureSupply, expressions, read_data, read
 
 ASSUMED_SHARE = 0.4  # share of the machine's matrix-product peak that the estimate of hours assumes
 CALIBRATION = 64  # images on which nano's fixed filters are scaled
+CALIBRATION_CACHED = 256  # scenes, where their features are at hand
 
 
 def train(
@@ -82,7 +83,7 @@ def _on_windows(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[
     shares = ", ".join(f"{name}: {size:,} scenes" for name, size in scenes.sizes.items())
     say(f"{shares}; features in {default_folder() / 'features'}")
     if recipe.model.trunk_weights == "random":
-        calibrate(model, scene_supply.sample_features(scenes, CALIBRATION))
+        calibrate(model, scene_supply.sample_features(scenes, CALIBRATION_CACHED))
     validation = read_validation(recipe, default_folder())
     samples = recipe.train.validate_samples
     return model, scene_supply.SceneSupply(recipe.data, scenes, validation, model, samples)
