@@ -25,6 +25,10 @@ types: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/ensemble.py
+	$(BIN)/python benchmarks/nano_threshold.py
+	$(BIN)/python benchmarks/nano_text.py
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/train_step.py --recipe nano
 
 # A virtual environment of its own; a torch that is already in it is kept.
 $(INSTALLED): pyproject.toml

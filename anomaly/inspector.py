@@ -37,7 +37,8 @@ class Inspector:
     `model` is `nano`, a published model's name, a checkpoint file or folder, or a loaded `SteerViT`.
     `prompts` is a set's name, a file, or a `PromptSet`. `omega` scales the text's influence (1 as trained).
     `activation`, `smooth` (Gaussian sigma in pixels of the model's image) and `scales` (such as "1,2": whole
-    image and 2 x 2 tiles, averaged) default to what the model ships with, as does `threshold`;
+    image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold` and `self_similarity`,
+    the weight of how unlike the rest of its image each patch is, in logits per z-score;
     `mask_threshold` defaults to the threshold given. Raises `SteerAnomalyError` for bad settings.
     """
 
@@ -50,6 +51,7 @@ class Inspector:
         activation: str | None = None,
         smooth: float | None = None,
         scales: str | None = None,
+        self_similarity: float | None = None,
         threshold: float | None = None,
         mask_threshold: float | None = None,
         device: str | None = None,
@@ -69,10 +71,11 @@ class Inspector:
         self.activation = activation or shipped.activation
         self.smooth = shipped.smooth if smooth is None else smooth
         self.scales = scales or shipped.scales
+        self.self_similarity = shipped.self_similarity if self_similarity is None else self_similarity
         self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.scales)]
         heatmaps.activate(np.zeros((1, 1)), self.activation)  # a wrong name is said now
-        as_shipped = (self.activation, self.smooth, self.scales) == (
-            shipped.activation, shipped.smooth, shipped.scales,
+        as_shipped = (self.activation, self.smooth, self.scales, self.self_similarity) == (
+            shipped.activation, shipped.smooth, shipped.scales, shipped.self_similarity,
         )  # fmt: skip
         self.point = _operating_point(threshold, mask_threshold, shipped.point if as_shipped else None)
         data = resolve_data_config({}, model=self.model.trunk)
@@ -115,6 +118,7 @@ class Inspector:
             "activation": self.activation,
             "smooth": self.smooth,
             "scales": self.scales,
+            "self_similarity": self.self_similarity,
             "threshold": point.threshold if point else None,
             "mask_threshold": point.mask_threshold if point else None,
             "false_alarm_rate": point.false_alarm_rate if point else None,
@@ -142,7 +146,10 @@ class Inspector:
     def _segment(self, tiles: np.ndarray, bank: PromptBank) -> np.ndarray:
         """Tiles uint8 (T, S, S, 3) -> logits float32 (T, P, h, w)."""
         pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
-        return self.model.segment((pixels - self._mean) / self._std, bank).cpu().numpy()
+        pixels = (pixels - self._mean) / self._std
+        contrast = len(self.prompts.contrast)  # what is odd is no part of what they ask for
+        weights = [self.self_similarity] * (len(bank) - contrast) + [0.0] * contrast
+        return self.model.segment(pixels, bank, self_similarity=weights).cpu().numpy()
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:
         (h, w), patch = tiling.canvas, self.model.patch_size

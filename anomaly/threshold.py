@@ -33,6 +33,7 @@ class Defaults:
     activation: str
     smooth: float
     scales: str
+    self_similarity: float
     point: OperatingPoint | None = None
 
 
@@ -44,4 +45,4 @@ def defaults(model: str, weights: str | None) -> Defaults:
     if weights is not None and entry.get("weights") == weights:
         rate = entry["false_alarm_rate"]
         point = OperatingPoint(entry["threshold"], entry["mask_threshold"], rate, entry["source"])
-    return Defaults(entry["activation"], entry["smooth"], entry["scales"], point)
+    return Defaults(entry["activation"], entry["smooth"], entry["scales"], entry["self_similarity"], point)

@@ -34,7 +34,7 @@ def main(scenes: int, false_alarms: float, model: str) -> None:
     seed = FIRST_SEED
     with tqdm(total=2 * scenes) as bar:
         while min(len(scores[False]), len(scores[True])) < scenes:
-            scene = render_scene(seed)
+            scene = render_scene(seed, 384)
             seed += 1
             defective = bool(scene.kinds)
             if len(scores[defective]) >= scenes:

@@ -7,6 +7,7 @@ Letters: B images, P prompts, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from steervit.cross_attention import FoldedText
 from steervit.fast_block import run_block
-from steervit.trunk import embed
+from steervit.filters import oddness
+from steervit.self_similarity import standard_scores, unlikeness
+from steervit.trunk import embed_and_describe
 
 if TYPE_CHECKING:
     from steervit.model import SteerViT
@@ -48,8 +51,15 @@ class PromptBank:
         return PromptBank(self.texts, layers)
 
 
-def run_ensemble(model: SteerViT, images: Tensor, prompts: PromptBank, max_tokens: int | None) -> Tensor:
-    """Images (B, 3, S, S), B any number -> logits (B, P, h*w) float32."""
+def run_ensemble(
+    model: SteerViT,
+    images: Tensor,
+    prompts: PromptBank,
+    max_tokens: int | None,
+    self_similarity: float | Sequence[float] = 0.0,
+) -> Tensor:
+    """Images (B, 3, S, S), B any number -> logits (B, P, h*w) float32, `self_similarity` x unlikeness added."""
+    weights = torch.as_tensor(self_similarity, dtype=torch.float32, device=images.device)
     on_cpu = images.device.type == "cpu"
     budget = max_tokens or (CPU_TOKENS.get(images.dtype, 1_200) if on_cpu else GPU_TOKENS)
     tokens = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
@@ -58,8 +68,12 @@ def run_ensemble(model: SteerViT, images: Tensor, prompts: PromptBank, max_token
     parts = prompts.split(prompts_at_once)
     logits = []
     for batch in images.split(max(1, pairs // prompts_at_once)):
-        shared = _shared_tokens(model, batch, prompts)
-        logits.append(torch.cat([_steer(model, shared, len(batch), part) for part in parts], 1))
+        shared, features = _shared_tokens(model, batch, prompts)
+        flat = shared.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
+        found = torch.cat([_steer(model, flat, len(batch), part) for part in parts], 1)
+        if weights.any():
+            found = found + weights.view(1, -1, 1) * _unlikeness(model, shared, features)[:, None]
+        logits.append(found)
     return torch.cat(logits)
 
 
@@ -68,11 +82,19 @@ def _steered_from(model: SteerViT, prompts: PromptBank) -> int:
     return min(prompts.layers) if model.omega != 0 and prompts.layers else len(model.trunk.blocks)
 
 
-def _shared_tokens(model: SteerViT, images: Tensor, prompts: PromptBank) -> Tensor:
-    x = embed(model.trunk, images)  # (B, N, D)
+def _shared_tokens(model: SteerViT, images: Tensor, prompts: PromptBank) -> tuple[Tensor, Tensor | None]:
+    # (B, N, D) before the first steered block, and what nano's filters gave.
+    x, features = embed_and_describe(model.trunk, images)
     for block in model.trunk.blocks[: _steered_from(model, prompts)]:
         x = run_block(block, x)
-    return x.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
+    return x, features
+
+
+def _unlikeness(model: SteerViT, shared: Tensor, features: Tensor | None) -> Tensor:
+    # nano's filters were made for the question; other trunks are asked before text has touched their tokens.
+    if features is not None:
+        return standard_scores(oddness(features))
+    return unlikeness(shared[:, model.trunk.num_prefix_tokens :])
 
 
 def _steer(model: SteerViT, x: Tensor, batch: int, prompts: PromptBank) -> Tensor:

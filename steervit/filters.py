@@ -2,10 +2,13 @@
 
 A small network does not learn "odd compared with what?" from pixels, so the answer is given to it: filter
 responses standardised and decorrelated over this one image. Nothing here is learned or random.
+Patches are described as a whole and by a grid of cells, in which lines keep their course.
 Letters: B images, F filters, H x W pixels, h x w patches.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +17,10 @@ from torch import Tensor
 FILTERS = 19
 EPSILON = 2e-2  # ridge on the correlation matrix before it is inverted
 NEIGHBOURS = 4  # a round part has few patches like its rim: ask only the nearest
+CELLS = 4  # cells along each side of a patch
+POOLED = 4 * FILTERS + 4  # features of a patch as a whole
+FINE = FILTERS + 1  # features of a cell
+FEATURES = POOLED + FINE * CELLS**2
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -39,11 +46,23 @@ def _sobel(g: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def _widest(x: Tensor, size: int, dim: int) -> Tensor:
+    # Largest value within `size` (odd) pixels along `dim`, by doubling: pooling compares every pixel anew.
+    pad = [0, 0, 0, 0]
+    pad[2 * (3 - dim)] = pad[2 * (3 - dim) + 1] = size // 2
+    x, reach = F.pad(x, pad, value=float("-inf")), 1
+    while reach < size:
+        step = min(reach, size - reach)
+        rest = x.shape[dim] - step
+        x = torch.maximum(x.narrow(dim, 0, rest), x.narrow(dim, step, rest))
+        reach += step
+    return x
+
+
 def _hats(g: Tensor, size: int) -> Tensor:
     # Black-hat and top-hat: thin dark and thin bright structures narrower than `size` pixels.
     def dilate(x: Tensor) -> Tensor:
-        rows = F.max_pool2d(x, (1, size), stride=1, padding=(0, size // 2))
-        return F.max_pool2d(rows, (size, 1), stride=1, padding=(size // 2, 0))
+        return _widest(_widest(x, size, 3), size, 2)
 
     closed, opened = -dilate(-dilate(g)), dilate(-dilate(-g))
     return torch.cat([closed - g, g - opened], dim=1)
@@ -65,12 +84,6 @@ def filter_bank(images: Tensor) -> Tensor:
     return torch.cat(responses, 1)
 
 
-def standardise(x: Tensor) -> Tensor:
-    """Zero mean and unit variance per image and filter, (B, F, H, W) -> the same."""
-    mean = x.mean((2, 3), keepdim=True)
-    return (x - mean) / (x.std((2, 3), keepdim=True) + 1e-4)
-
-
 def inverse_square_root(matrix: Tensor, steps: int = 18) -> Tensor:
     """Inverse square root of symmetric positive matrices (B, F, F), by coupled Newton-Schulz iteration."""
     scale = matrix.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
@@ -82,12 +95,31 @@ def inverse_square_root(matrix: Tensor, steps: int = 18) -> Tensor:
     return z / scale.sqrt()
 
 
-def whiten(z: Tensor) -> Tensor:
-    """Decorrelate standardised responses within each image (ZCA), (B, F, H, W) -> the same."""
-    flat = z.flatten(2)
-    correlation = flat @ flat.transpose(1, 2) / flat.shape[-1]
-    ridge = EPSILON * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    return (inverse_square_root(correlation + ridge) @ flat).view_as(z)
+def whiten(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardise and decorrelate responses within each image (ZCA).
+
+    (B, F, H, W) -> whitened responses (B, F, H, W), and the mean and standard deviation (B, F, 1) per filter.
+    """
+    flat = raw.flatten(2)
+    mean = flat.mean(2, keepdim=True)
+    centred = flat - mean
+    covariance = centred @ centred.transpose(1, 2) / flat.shape[-1]
+    std = covariance.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt()[..., None] + 1e-4
+    correlation = covariance / (std * std.transpose(1, 2))
+    ridge = EPSILON * torch.eye(raw.shape[1], dtype=raw.dtype, device=raw.device)
+    unmix = inverse_square_root(correlation + ridge) / std.transpose(1, 2)
+    return (unmix @ centred).view_as(raw), mean, std
+
+
+def patch_peaks(x: Tensor, patch: int) -> Tensor:
+    """Maximum over each patch, (B, C, H, W) -> (B, h*w, C); rows before columns, which suits the cache."""
+    x = x.unflatten(2, (-1, patch)).amax(3).unflatten(3, (-1, patch)).amax(4)
+    return x.flatten(2).transpose(1, 2)
+
+
+def patch_means(x: Tensor, patch: int) -> Tensor:
+    """Mean over each patch, (B, C, H, W) -> (B, h*w, C)."""
+    return F.avg_pool2d(x, patch).flatten(2).transpose(1, 2)
 
 
 def nearest_distance(x: Tensor) -> Tensor:
@@ -108,21 +140,46 @@ def nearest_distance(x: Tensor) -> Tensor:
 
 
 def patch_features(images: Tensor, patch: int) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 -> (B, h*w, 4*19 + 4) features of each `patch` x `patch` square.
+    """Images (B, 3, H, W) in 0..1 -> (B, h*w, 80 + 20*16) features of each `patch` x `patch` square.
 
-    Mean standardised response, mean and maximum absolute whitened response, mean raw response, mean and
-    maximum Mahalanobis length, and the distance to the nearest other patches. Values are clipped to 12.
+    Of the patch: mean standardised response, mean and maximum absolute whitened response, mean raw response, mean
+    and maximum Mahalanobis length, distance to the nearest other patches. Of each of its 4 x 4 cells: mean whitened
+    response and maximum length. Values are clipped to 12. `patch` is a multiple of 4.
     """
     raw = filter_bank(images)
-    z = standardise(raw)
-    white = whiten(z)
-    odd, length = white.abs(), white.square().mean(1, keepdim=True).sqrt()
-    means = F.avg_pool2d(torch.cat([z, white, odd, raw, length], 1), patch).flatten(2).transpose(1, 2)
-    peaks = F.max_pool2d(torch.cat([odd, length], 1), patch).flatten(2).transpose(1, 2)
-    z_mean, white_mean, odd_mean, raw_mean, length_mean = means.split([FILTERS] * 4 + [1], dim=-1)
+    white, mean, std = whiten(raw)
+    length, odd = white.square().mean(1, keepdim=True).sqrt(), white.abs()
+    cells = torch.cat([F.avg_pool2d(white, patch // CELLS), F.max_pool2d(length, patch // CELLS)], 1)
+    white_mean = patch_means(cells[:, :-1], CELLS)
+    raw_mean, odd_mean = patch_means(raw, patch), patch_means(odd, patch)
+    standard = (raw_mean - mean.transpose(1, 2)) / std.transpose(1, 2)
     near = nearest_distance(torch.cat([white_mean, odd_mean], -1))
-    parts = [z_mean, odd_mean, peaks[..., :FILTERS], raw_mean, length_mean, peaks[..., FILTERS:], near]
+    lengths = [patch_means(length, patch), patch_peaks(length, patch)]
+    fine = F.pixel_unshuffle(cells, CELLS).flatten(2).transpose(1, 2)
+    parts = [standard, odd_mean, patch_peaks(odd, patch), raw_mean, *lengths, near, fine]
     return torch.cat(parts, -1).clamp(-12, 12)
 
 
-FEATURES = 4 * FILTERS + 4
+def cell_maps(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The cells of (B, h*w, F) features as maps (B, 20, 4h, 4w), `grid` being (h, w)."""
+    return F.pixel_shuffle(features[..., POOLED:].transpose(1, 2).unflatten(2, grid), CELLS)
+
+
+def channels() -> Tensor:
+    """For each feature the channel it belongs to, (F,): all cells of a patch share their 20 channels."""
+    return torch.cat([torch.arange(POOLED), POOLED + torch.arange(FINE).repeat_interleave(CELLS**2)])
+
+
+def mirror(features: Tensor, axes: Sequence[int]) -> Tensor:
+    """Features (h, w, F) of the image mirrored along `axes` (0 down, 1 across): the filters see no direction."""
+    cells = features[..., POOLED:].unflatten(-1, (FINE, CELLS, CELLS))
+    cells = cells.flip([*axes, *(axis + 3 for axis in axes)]).flatten(-3)
+    return torch.cat([features[..., :POOLED].flip(list(axes)), cells], -1)
+
+
+def oddness(features: Tensor) -> Tensor:
+    """Of features (..., h*w, F) those that say how odd a patch is in its image, (..., h*w, 2).
+
+    The mean Mahalanobis length, and the distance to the nearest other patches.
+    """
+    return features[..., [4 * FILTERS, 4 * FILTERS + 2]]

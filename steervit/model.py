@@ -251,13 +251,20 @@ class SteerViT(nn.Module):
         return PromptBank(tuple(texts), layers).to(self.dtype)
 
     @torch.inference_mode()
-    def segment(self, images: Tensor, prompts: PromptBank, max_tokens: int | None = None) -> Tensor:
+    def segment(
+        self,
+        images: Tensor,
+        prompts: PromptBank,
+        max_tokens: int | None = None,
+        self_similarity: float | Sequence[float] = 0.0,
+    ) -> Tensor:
         """Logits of every prompt on every image, (B, 3, S, S) -> (B, P, h, w) float32.
 
         Equal to the head's logits of P single calls; blocks before the first cross-attention run once per
         image. `max_tokens` bounds the tokens held at a time (memory; by default chosen for the device).
+        `self_similarity`, one weight or one per prompt, times `unlikeness` (two z-scores) is added to the logits.
         """
         if not len(prompts):
             raise ValueError("expected at least one prompt, got an empty prompt bank")
-        logits = run_ensemble(self, images.to(self.device), prompts, max_tokens)
+        logits = run_ensemble(self, images.to(self.device), prompts, max_tokens, self_similarity)
         return logits.unflatten(-1, self.grid_size)

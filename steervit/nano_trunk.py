@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from steervit.filters import FEATURES, patch_features
+from steervit.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, patch_features
+
+
+class CellStem(nn.Module):
+    """Maps of cells (B, 20, 4h, 4w) -> (B, h*w, D): small convolutions that see lines and where they go on."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(FINE, 32, 3, padding=1)
+        self.halve = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        self.near = nn.Conv2d(48, 48, 3, padding=1)
+        self.far = nn.Conv2d(48, 48, 3, padding=2, dilation=2)
+        self.last = nn.Conv2d(48, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = F.gelu(self.halve(F.gelu(self.first(x))))
+        x = x + F.gelu(self.near(x))
+        x = x + F.gelu(self.far(x))
+        return self.last(x).flatten(2).transpose(1, 2)
 
 
 class WhitenedPatchEmbed(nn.Module):
-    """Images (B, 3, S, S) in 0..1 -> patch tokens (B, S*S/patch^2, D): fixed filters, then a small MLP.
+    """Images (B, 3, S, S) in 0..1 -> patch tokens (B, S*S/patch^2, D): fixed filters, then a small MLP and stem.
 
     The filters run in float32 whatever the precision of the rest, since whitening inverts a matrix.
     Has the attributes that timm asks of a patch embedding.
@@ -32,16 +53,19 @@ class WhitenedPatchEmbed(nn.Module):
         # Fixed scale of each feature, measured once on training images.
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("std", torch.ones(FEATURES))
-        self.proj = nn.Sequential(nn.Linear(FEATURES, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim))
+        self.stem = CellStem(embed_dim)
+        self.proj = nn.Sequential(nn.Linear(POOLED, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim))
 
     def features(self, images: Tensor) -> Tensor:
-        """The fixed part: (B, 3, S, S) -> (B, N, 80), float32."""
+        """The fixed part: (B, 3, S, S) -> (B, N, F), float32."""
         return patch_features(images.float(), self.patch_size[0])
 
     def project(self, features: Tensor) -> Tensor:
-        """The learned part: (B, N, 80) -> (B, N, D)."""
+        """The learned part: (B, N, F) of a square of patches -> (B, N, D)."""
         features = (features.float() - self.mean.float()) / self.std.float()
-        return self.proj(features.to(next(self.proj.parameters()).dtype))
+        features = features.to(next(self.proj.parameters()).dtype)
+        side = math.isqrt(features.shape[1])
+        return self.proj(features[..., :POOLED]) + self.stem(cell_maps(features, (side, side)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D)."""
@@ -56,9 +80,12 @@ def nano_trunk(
     heads: int = 3,
     mlp_ratio: float = 4.0,
 ) -> VisionTransformer:
-    """The trunk of `nano`, untrained; `image_size` must be a multiple of `patch_size` (pixels)."""
-    if image_size % patch_size:
-        raise ValueError(f"expected image_size a multiple of the patch size {patch_size}, got {image_size}")
+    """The trunk of `nano`, untrained. `image_size` is a multiple of `patch_size`, that one of 4 (pixels)."""
+    if image_size % patch_size or patch_size % CELLS:
+        raise ValueError(
+            f"expected image_size a multiple of patch_size and patch_size one of {CELLS}, "
+            f"got {image_size} and {patch_size}"
+        )
     trunk: Any = VisionTransformer(
         img_size=image_size,
         patch_size=patch_size,

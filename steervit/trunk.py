@@ -70,11 +70,19 @@ def embed(trunk: Any, images: Tensor) -> Tensor:
 
     Images are taken to the trunk's precision, except for nano, whose filters need float32.
     """
-    if not isinstance(trunk.patch_embed, WhitenedPatchEmbed):
-        images = images.to(trunk.blocks[0].norm1.weight.dtype)
-    x = trunk.patch_embed(images)
+    return embed_and_describe(trunk, images)[0]
+
+
+def embed_and_describe(trunk: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """As `embed`; with it what nano's fixed filters say of the patches, (B, h*w, F), None for other trunks."""
+    features = None
+    if isinstance(trunk.patch_embed, WhitenedPatchEmbed):
+        features = trunk.patch_embed.features(images)
+        x = trunk.patch_embed.project(features)
+    else:
+        x = trunk.patch_embed(images.to(trunk.blocks[0].norm1.weight.dtype))
     x = trunk._pos_embed(x)
-    return trunk.norm_pre(trunk.patch_drop(x))
+    return trunk.norm_pre(trunk.patch_drop(x)), features
 
 
 def cls_attention(block: Any, x: Tensor) -> Tensor:

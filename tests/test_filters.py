@@ -6,11 +6,19 @@ import torch
 from steervit.filters import (
     FEATURES,
     FILTERS,
+    FINE,
+    POOLED,
+    _hats,
+    cell_maps,
+    channels,
     filter_bank,
     inverse_square_root,
+    mirror,
     nearest_distance,
+    oddness,
     patch_features,
-    standardise,
+    patch_means,
+    patch_peaks,
     whiten,
 )
 
@@ -35,7 +43,7 @@ def test_inverse_square_root_agrees_with_the_eigenvalue_way():
 
 
 def test_whitened_filters_are_nearly_uncorrelated():
-    white = whiten(standardise(filter_bank(image()))).flatten(2)
+    white = whiten(filter_bank(image()))[0].flatten(2)
     correlation = (white @ white.transpose(1, 2) / white.shape[-1])[0]
     off = correlation - torch.diag(correlation.diagonal())
     assert off.abs().max() < 0.25  # three colours of noise share one small direction, the ridge holds it
@@ -47,9 +55,53 @@ def test_a_flat_image_gives_finite_features(value):
     assert patch_features(torch.full((1, 3, 64, 64), value), 8).isfinite().all()
 
 
-def test_flipping_the_image_flips_the_features():
-    flipped = patch_features(image().flip(-1), 8).view(8, 8, -1)
-    assert torch.allclose(flipped, patch_features(image(), 8).view(8, 8, -1).flip(1), atol=2e-3)
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_features_of_a_mirrored_image_are_mirrored_features(axes):
+    pixels = image(96)
+    grid = (8, 8, FEATURES)
+    expected = patch_features(pixels.flip([axis + 2 for axis in axes]), 12).view(grid)
+    assert torch.allclose(mirror(patch_features(pixels, 12).view(grid), axes), expected, atol=2e-3)
+    assert not torch.allclose(patch_features(pixels, 12).view(grid).flip(axes), expected, atol=2e-3)
+
+
+def test_cells_lie_where_their_pixels_do():
+    pixels = torch.full((1, 3, 96, 96), 0.5)
+    pixels[:, :, 30:33, :] = 0.9  # a line three pixels wide, in the eleventh row of cells
+    maps = cell_maps(patch_features(pixels, 12), (8, 8))
+    assert maps.shape == (1, FINE, 32, 32)
+    assert (maps[0, -1].argmax(0) == 10).all()
+
+
+def test_every_feature_has_a_channel():
+    assert channels().shape == (FEATURES,)
+    assert channels().bincount().tolist() == [1] * POOLED + [16] * FINE
+
+
+def test_hats_agree_with_morphology_of_opencv():
+    import cv2
+    import numpy as np
+
+    grey = np.random.default_rng(0).random((40, 40), np.float32)
+    for size in (5, 11):
+        kernel = np.ones((size, size), np.uint8)
+        black = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel)
+        white = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel)
+        found = _hats(torch.from_numpy(grey)[None, None], size)[0].numpy()
+        assert np.allclose(found, np.stack([black, white]), atol=1e-6)
+
+
+def test_peaks_and_means_agree_with_pooling():
+    x = torch.randn(2, 3, 24, 36, generator=torch.Generator().manual_seed(2))
+    peaks = torch.nn.functional.max_pool2d(x, 12).flatten(2).transpose(1, 2)
+    assert torch.equal(patch_peaks(x, 12), peaks)
+    assert torch.allclose(patch_means(x, 12)[0, 0], x[0, :, :12, :12].mean((1, 2)), atol=1e-6)
+
+
+def test_the_odd_patch_of_an_image_is_called_odd():
+    pixels = image(96, 3) * 0.1 + 0.4
+    pixels[:, 0, 50:58, 26:34] += 0.5
+    for one in oddness(patch_features(pixels, 12))[0].T:
+        assert one.argmax() == 4 * 8 + 2
 
 
 def test_the_odd_patch_is_the_farthest_from_its_neighbours():

@@ -19,7 +19,7 @@ HELD_OUT = range(810_000, 810_080)
 @pytest.fixture(scope="module")
 def scenes():
     """Held-out scenes of parts that carry a defect of some size."""
-    rendered = [render_scene(seed) for seed in HELD_OUT]
+    rendered = [render_scene(seed, 384) for seed in HELD_OUT]
     return [s for s in rendered if 0.003 < s.defects.mean() < 0.2 and 0.1 < s.layers["object"].mean() < 0.8]
 
 

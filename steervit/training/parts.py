@@ -63,12 +63,29 @@ def prepare_model(recipe: Recipe, folder: Path, expressions: Callable[[int], Ite
     ValueError or OSError saying which file is missing.
     """
     torch.manual_seed(recipe.train.seed)
+    if recipe.model.start is not None:
+        return _started(recipe, Path(recipe.model.start).expanduser())
     text = prepare_text(recipe.model, folder / "text", expressions)
     model = new_model(recipe, text)
     weights = recipe.model.trunk_weights
     if weights != "random":
         path = hub.trunk_path(recipe.model.trunk, False) if weights == "hub" else Path(weights).expanduser()
         load_trunk(model.trunk, path)
+    without_pooling(model.trunk)
+    return model
+
+
+def _started(recipe: Recipe, folder: Path) -> SteerViT:
+    """The model in `folder`, in float32, if its architecture is the recipe's."""
+    model = SteerViT.from_pretrained(folder).float()
+    wanted, found = config_of(recipe)["vision_encoder"], model.config["vision_encoder"]
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        key = differing[0]
+        raise ValueError(
+            f"expected model.start to be a model with the recipe's {key}, {wanted[key]}; "
+            f"that in {folder} has {found.get(key)}"
+        )
     without_pooling(model.trunk)
     return model
 

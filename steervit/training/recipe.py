@@ -41,6 +41,7 @@ class ModelSettings:
     text_encoder: str = "roberta-large"
     text_sizes: dict[str, Any] = field(default_factory=dict)  # of a random one: width, layers, heads ...
     text_weights: str = "hub"  # "hub", "random", or a folder in the Hugging Face layout
+    start: str | None = None  # a trained model's folder to go on from; its trunk and text tower come with it
     gate_init: float = 0.0
     head_init_std: float = 0.0
     head_init_bias: float = 0.0
@@ -53,10 +54,12 @@ class WindowSettings:
     side: int = 16  # patches; a scene of fewer is taken whole
     sentences: int = 2  # per scene: one asks for every defect, the others for anything else
     feature_dropout: float = 0.1  # share of the features that is silenced, per scene
+    salience: float = 0.0  # a scene is left out whose defects the fixed filters alone rank below this AUROC
 
     def __post_init__(self) -> None:
         _at_least("data.windows", self, side=1, sentences=1)
         _below_one("data.windows.feature_dropout", self.feature_dropout)
+        _below_one("data.windows.salience", self.salience)
 
 
 @dataclass(frozen=True)

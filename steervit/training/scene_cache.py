@@ -19,9 +19,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from steervit.files import write_whole
+from steervit.filters import oddness
+from steervit.self_similarity import standard_scores
 from steervit.training.augment import squash
 from steervit.training.in_processes import run_all
 from steervit.training.rendering.shards import StoredScene, read_shard
@@ -30,6 +33,7 @@ from steervit.training.targets import patch_fractions
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8  # images filtered together
+DEFECT = 0.15  # covered fraction from which a patch counts as one of a defect
 SAME = 0.005  # mean difference of features kept as float16 to the same ones computed again
 
 
@@ -67,7 +71,8 @@ class FeatureCache:
     def __call__(self, shard: Path) -> None:
         """Compute the features and targets of one shard and write them whole.
 
-        features (scenes, h, w, F) float16; targets (sentences, h, w) uint8, the covered fraction x 255.
+        features (scenes, h, w, F) float16; targets (sentences, h, w) uint8, the covered fraction x 255; salience
+        (scenes,) float32, the AUROC of their oddness for the patches of any defect, NaN without one.
         """
         features: list[Tensor] = []
         targets: list[Tensor] = []
@@ -81,7 +86,10 @@ class FeatureCache:
             first = len(targets)
             targets += [self._target(scene, sentence.mask) for sentence in scene.sentences]
             said.append([[s.text, s.kind, first + i] for i, s in enumerate(scene.sentences)])
-        tensors = {"features": torch.cat(features), "targets": torch.stack(targets)}
+        kept = torch.cat(features)
+        everything = [targets[one[0][2]] for one in said]  # the first sentence asks for all defects
+        salience = [_salience(*pair) for pair in zip(kept, everything, strict=True)]
+        tensors = {"features": kept, "targets": torch.stack(targets), "salience": torch.tensor(salience)}
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.file(shard), lambda to: save_file(tensors, to, {"sentences": json.dumps(said)}))
 
@@ -115,18 +123,37 @@ class FeatureCache:
         return (fractions * 255).ceil().byte().view(grid, grid)  # a touched patch stays above 0
 
 
-class CachedScenes:
-    """The scenes of shards by number. Only file names are held, so that other processes can be given it."""
+def _salience(features: Tensor, target: Tensor) -> float:
+    defects = (target > DEFECT * 255).flatten().numpy()
+    if defects.all() or not defects.any():
+        return float("nan")
+    return float(roc_auc_score(defects, standard_scores(oddness(features.flatten(0, 1))).numpy()))
 
-    def __init__(self, cache: FeatureCache, shards: Sequence[Path], processes: int = 1) -> None:
+
+class CachedScenes:
+    """The scenes of shards by number. Only file names are held, so that other processes can be given it.
+
+    Left out are scenes whose defects stand out less than `salience`: photographs of parts that are worth a
+    label show their defects more clearly than a renderer does. Raises ValueError when no scene is left.
+    """
+
+    def __init__(
+        self, cache: FeatureCache, shards: Sequence[Path], processes: int = 1, salience: float = 0.0
+    ) -> None:
         missing = [shard for shard in shards if not cache.holds(shard)]
         run_all(cache, missing, processes, f"caching features of {len(missing)} shards")
         self.files = [cache.file(shard) for shard in shards]
-        counts = [len(_opened(file)[1]) for file in self.files]
-        self._ends = np.cumsum(counts)
+        self._places = [
+            (number, row)
+            for number, file in enumerate(self.files)
+            for row, found in enumerate(_opened(file)[0].get_tensor("salience").tolist())
+            if not found < salience  # a scene without defects has none to hide
+        ]
+        if not self._places:
+            raise ValueError(f"expected scenes with a salience of {salience} or more, found none: lower it")
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._places)
 
     def sentences(self, index: int) -> list[Sentence]:
         """What is said of scene `index`, sentences on all its defects first."""
@@ -146,8 +173,8 @@ class CachedScenes:
         return _opened(file)[0].get_slice("targets")[sentence.row, rows, columns].float() / 255
 
     def _place(self, index: int) -> tuple[Path, int]:
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        return self.files[number], index - int(self._ends[number - 1] if number else 0)
+        number, row = self._places[index]
+        return self.files[number], row
 
 
 @functools.cache

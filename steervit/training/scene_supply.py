@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steervit.filters import channels, mirror
 from steervit.model import SteerViT
 from steervit.nano_trunk import WhitenedPatchEmbed
 from steervit.training.augment import names_direction
@@ -60,8 +61,14 @@ def read_scenes(recipe: Recipe, drawn: Sequence[Source], model: SteerViT, index:
             "set model.trunk to steervit_nano, or data.windows to null"
         )
     data, cache = recipe.data, FeatureCache(embed, model.image_size[0], index / "features")
+    assert data.windows is not None  # else nobody asks for scenes
     sources = [
-        Source(one.name, CachedScenes(cache, one.records, max(1, data.workers)), one.weight) for one in drawn
+        Source(
+            one.name,
+            CachedScenes(cache, one.records, max(1, data.workers), data.windows.salience),
+            one.weight,
+        )
+        for one in drawn
     ]
     return Mixture(sources, recipe.train.batch, recipe.train.seed, data.fraction)
 
@@ -81,7 +88,7 @@ class SceneSupply:
     ) -> None:
         assert data.windows is not None  # else the recipe wants whole images
         self.scenes, self.augment, self.windows = scenes, data.augment, data.windows
-        self.grid = model.grid_size[0]
+        self.grid, self.channels = model.grid_size[0], channels()
         self.mean = model.trunk.patch_embed.mean.detach().cpu().clone()
         self._validation = ValidationSamples(validation, Cutter(data, model), per_source)
         self.validation_sources: Sequence[str] = self._validation.sources
@@ -94,15 +101,16 @@ class SceneSupply:
         flips = [axis for axis in (0, 1) if self.augment and random.random() < 0.5]
         chosen = _choose(scenes.sentences(index), self.windows, bool(flips), random)
         side = min(self.windows.side, self.grid)
-        top, left = (int(start) for start in random.integers(self.grid - side + 1, size=2))
+        top, left = _window(random, side, self.grid)
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
-        silent = torch.from_numpy(random.random(features.shape[-1]) < self.windows.feature_dropout)
+        silent = random.random(len(self.channels.unique())) < self.windows.feature_dropout
+        silent = torch.from_numpy(silent)[self.channels]
         features = torch.where(silent, self.mean, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
-        if flips:  # the filters see no direction, so a mirrored grid is a mirrored image
-            features, targets = features.flip(flips), targets.flip(flips)
+        if flips:
+            features, targets = mirror(features, flips), targets.flip(flips)
         return WindowSample(
             features.flatten(0, 1),
             patches.flatten(),
@@ -114,6 +122,12 @@ class SceneSupply:
     def validation(self, index: int) -> Sample:
         """See `Supply`: a whole image, through filters and all."""
         return self._validation[index]
+
+
+def _window(random: np.random.Generator, side: int, grid: int) -> tuple[int, int]:
+    # Starts are drawn past the border and moved back: else patches at the border would hardly ever be learned.
+    starts = random.integers(-(side // 4), grid - side + 1 + side // 4, size=2).clip(0, grid - side)
+    return int(starts[0]), int(starts[1])
 
 
 def _choose(

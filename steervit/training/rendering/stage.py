@@ -107,7 +107,7 @@ def surface_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
         add_marking(rng, surface)
     part = np.ones((size, size), np.float32)
     behind = background(rng, size, None).albedo
-    if chance(rng, 0.22):
+    if chance(rng, 0.4):
         part = trim_edges(rng, size)
         surface.albedo = mix(behind, surface.albedo, part)
         surface.height = surface.height + blur(part, 1.5) * rng.uniform(0, 4)
@@ -128,12 +128,12 @@ def foreign(rng: Rng, size: int, photos: PhotoSource | None) -> Surface:
 
 
 def trim_edges(rng: Rng, size: int) -> Array:
-    """The part ends inside the picture on one or two sides: straight, curved or slanted edges."""
+    """The part ends inside the picture on one to four sides: straight, curved or slanted edges."""
     x, y = coordinates(size)
     part = np.ones((size, size), np.float32)
-    for _ in range(int(rng.integers(1, 3))):
-        along, across = (x, y) if chance(rng, 0.5) else (y, x)
-        across = across if chance(rng, 0.5) else size - across
+    sides = ((x, y), (x, size - y), (y, x), (y, size - x))
+    for side in rng.permutation(4)[: int(rng.choice([1, 2, 3, 4], p=[0.35, 0.35, 0.15, 0.15]))]:
+        along, across = sides[side]
         middle = along / size - 0.5
         line = size * (
             rng.uniform(0.01, 0.14) + rng.normal(0, 0.04) * middle + rng.normal(0, 0.15) * middle**2
