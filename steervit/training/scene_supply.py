@@ -105,9 +105,8 @@ class SceneSupply:
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
-        silent = random.random(len(self.channels.unique())) < self.windows.feature_dropout
-        silent = torch.from_numpy(silent)[self.channels]
-        features = torch.where(silent, self.mean, features)
+        drawn = random.random(int(self.channels.max()) + 1) < self.windows.feature_dropout
+        features = torch.where(torch.from_numpy(drawn)[self.channels], self.mean, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
         if flips:
             features, targets = mirror(features, flips), targets.flip(flips)
