@@ -47,7 +47,7 @@ def test_an_ensemble_equals_single_calls_and_omega_zero_is_the_trunk(options):
     together = model.segment(images, bank, max_tokens=20)
     for i, text in enumerate(bank.texts):
         alone = model(images, [text] * 2, return_segmentation_logits=True)
-        assert (together[:, i].flatten(1) - alone).abs().max() < 1e-5
+        assert (together[:, i].flatten(1) - alone).abs().max() < 1e-5 * max(1.0, alone.abs().max().item())
     assert (together[:, 0] - together[:, 1]).abs().max() > 1e-4
     model.set_gate_factor(0)
     assert torch.equal(model(images, ["the scratch"] * 2), model(images))
