@@ -22,19 +22,19 @@ def main(scenes: int, model: str) -> None:
     """Print the ratios."""
     from anomaly.inspector import Inspector
     from anomaly.prompts import from_texts
-    from steervit.training.rendering.sentences import _confusable
+    from steervit.training.rendering.sentences import confusable
     from steervit.training.rendering.vocabulary import object_names
 
     def ask(text: str, image, name: str, activation: str):
         if (text, activation) not in asked:
             asked[text, activation] = Inspector(
-                model, prompts=from_texts([text]), activation=activation, smooth=0, self_similarity=0
+                loaded, prompts=from_texts([text]), activation=activation, smooth=0, self_similarity=0
             )
         return asked[text, activation].inspect(image, name).heatmap
 
-    asked: dict = {}
+    loaded, asked = Inspector(model).model, {}
     pairs = []
-    for scene in _scenes(lambda s: len(s.kinds) == 2 and not _confusable(s.kinds[0], s.kinds[1:]), scenes):
+    for scene in _scenes(lambda s: len(s.kinds) == 2 and not confusable(s.kinds[0], s.kinds[1:]), scenes):
         for named, other in (scene.kinds, scene.kinds[::-1]):
             heat = ask(f"the {named} on the {{object}}", scene.image, scene.object_name, "softmax")
             apart = scene.layers[named] & ~scene.layers[other], scene.layers[other] & ~scene.layers[named]

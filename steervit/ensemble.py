@@ -59,7 +59,8 @@ def run_ensemble(
     self_similarity: float | Sequence[float] = 0.0,
 ) -> Tensor:
     """Images (B, 3, S, S), B any number -> logits (B, P, h*w) float32, `self_similarity` x unlikeness added."""
-    weights = torch.as_tensor(self_similarity, dtype=torch.float32, device=images.device)
+    weights = torch.as_tensor(self_similarity, dtype=torch.float32)
+    asked, weights = bool(weights.any()), weights.to(images.device).view(1, -1, 1)
     on_cpu = images.device.type == "cpu"
     budget = max_tokens or (CPU_TOKENS.get(images.dtype, 1_200) if on_cpu else GPU_TOKENS)
     tokens = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
@@ -71,8 +72,8 @@ def run_ensemble(
         shared, features = _shared_tokens(model, batch, prompts)
         flat = shared.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
         found = torch.cat([_steer(model, flat, len(batch), part) for part in parts], 1)
-        if weights.any():
-            found = found + weights.view(1, -1, 1) * _unlikeness(model, shared, features)[:, None]
+        if asked:
+            found = found + weights * _unlikeness(model, shared, features)[:, None]
         logits.append(found)
     return torch.cat(logits)
 

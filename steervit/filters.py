@@ -21,6 +21,7 @@ CELLS = 4  # cells along each side of a patch
 POOLED = 4 * FILTERS + 4  # features of a patch as a whole
 FINE = FILTERS + 1  # features of a cell
 FEATURES = POOLED + FINE * CELLS**2
+CHANNELS = POOLED + FINE  # all cells of a patch share the last ones
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -166,7 +167,7 @@ def cell_maps(features: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def channels() -> Tensor:
-    """For each feature the channel it belongs to, (F,): all cells of a patch share their 20 channels."""
+    """For each feature the channel it belongs to, (F,), 0 to `CHANNELS` - 1."""
     return torch.cat([torch.arange(POOLED), POOLED + torch.arange(FINE).repeat_interleave(CELLS**2)])
 
 

@@ -21,16 +21,7 @@ from steervit.training.scene_cache import CachedScenes, FeatureCache
 from steervit.training.state import load_newest
 from steervit.training.steering_step import SteeringStep
 
-
-@pytest.fixture(scope="module", autouse=True)
-def caches(tmp_path_factory):
-    """Scenes drawn once for this file."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 def tiny(*settings, recipe="nano"):

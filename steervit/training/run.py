@@ -69,7 +69,7 @@ def _on_images(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[S
         say(str(report))
     model = prepare_model(recipe, out, lambda count: expressions(training, count))
     supply = MixtureSupply(recipe.data, training, validation, model, recipe.train.validate_samples)
-    if recipe.model.trunk_weights == "random" and recipe.model.start is None:
+    if _untrained(recipe):
         places = (divmod(number, recipe.train.batch) for number in range(CALIBRATION))
         embed = model.trunk.patch_embed
         calibrate(model, (embed.features(supply.training(*place).pixels[None])[0] for place in places))
@@ -82,11 +82,16 @@ def _on_windows(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[
     scenes = scene_supply.read_scenes(recipe, drawn, model, default_folder())
     shares = ", ".join(f"{name}: {size:,} scenes" for name, size in scenes.sizes.items())
     say(f"{shares}; features in {default_folder() / 'features'}")
-    if recipe.model.trunk_weights == "random" and recipe.model.start is None:
+    if _untrained(recipe):
         calibrate(model, scene_supply.sample_features(scenes, CALIBRATION_CACHED))
     validation = read_validation(recipe, default_folder())
     samples = recipe.train.validate_samples
     return model, scene_supply.SceneSupply(recipe.data, scenes, validation, model, samples)
+
+
+def _untrained(recipe: Recipe) -> bool:
+    # A trunk that was trained before brings the scale of its filters with it.
+    return recipe.model.trunk_weights == "random" and recipe.model.start is None
 
 
 def dry_run(recipe: Recipe, device: str | None = None) -> str:

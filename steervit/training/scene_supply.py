@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steervit.filters import channels, mirror
+from steervit.filters import CHANNELS, channels, mirror
 from steervit.model import SteerViT
 from steervit.nano_trunk import WhitenedPatchEmbed
 from steervit.training.augment import names_direction
@@ -105,7 +105,7 @@ class SceneSupply:
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
-        drawn = random.random(int(self.channels.max()) + 1) < self.windows.feature_dropout
+        drawn = random.random(CHANNELS) < self.windows.feature_dropout
         features = torch.where(torch.from_numpy(drawn)[self.channels], self.mean, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
         if flips:

@@ -125,7 +125,7 @@ def place_of(mask: Array) -> str | None:
 def _on_absent(scene: Scene, rng: Rng) -> list[Sentence]:
     """Kinds of defect that are not there, and things that are not there: nothing to point at."""
     empty = np.zeros(scene.image.shape[:2], bool)
-    absent = [kind for kind in words()["kinds"] if not _confusable(kind, scene.kinds)]
+    absent = [kind for kind in words()["kinds"] if not confusable(kind, scene.kinds)]
     said = []
     if absent:
         said.append(
@@ -163,7 +163,8 @@ _ALIKE = (
 )
 
 
-def _confusable(kind: str, present: list[str]) -> bool:
+def confusable(kind: str, present: list[str]) -> bool:
+    """Whether people might call a defect of this kind by the name of one of those present."""
     return any(kind in group and group & set(present) for group in _ALIKE) or kind in present
 
 
