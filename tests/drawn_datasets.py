@@ -12,15 +12,24 @@ import numpy as np
 from anomaly.cards import load
 
 
-def draw(path: Path, mask_path: Path | None, seed: int, size_hw: tuple[int, int] = (24, 32)) -> None:
-    """A noisy grey image; with `mask_path`, a brighter square in it and its mask."""
-    rng = np.random.default_rng([seed, zlib.crc32("/".join(path.parts[-5:]).encode())])
+def draw(
+    path: Path,
+    mask_path: Path | None,
+    seed: int | tuple[int, ...],
+    contrast: tuple[int, int] = (15, 45),
+    size_hw: tuple[int, int] = (24, 32),
+) -> None:
+    """A noisy grey image; with `mask_path`, a square brighter by `contrast` (drawn from it) and its mask.
+
+    What is drawn depends on the arguments other than the paths alone, never on where the folder lies.
+    """
+    rng = np.random.default_rng(seed)
     image = rng.normal(90, 12, (*size_hw, 3))
     if mask_path is not None:
         y, x = rng.integers(1, size_hw[0] - 9), rng.integers(1, size_hw[1] - 9)
         mask = np.zeros(size_hw, np.uint8)
         mask[y : y + 7, x : x + 7] = 255
-        image[mask > 0] += rng.uniform(3, 45)
+        image[mask > 0] += rng.uniform(*contrast)
         write(mask_path, mask)
     write(path, image.clip(0, 255).astype(np.uint8))
 
@@ -30,15 +39,19 @@ def write(path: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(path), pixels)
 
 
+def seed_of(name: str, number: int) -> tuple[int, int]:
+    return zlib.crc32(name.encode()), number
+
+
 def mvtec_category(
     folder: Path, defects: tuple[str, ...] = ("crack", "stain"), good: int = 2, each: int = 2
 ) -> Path:
     for i in range(good):
-        draw(folder / f"test/good/{i:03}.png", None, seed=100 + i)
+        draw(folder / f"test/good/{i:03}.png", None, seed_of(folder.name, 100 + i))
     for k, defect in enumerate(defects):
         for i in range(each):
             truth = folder / f"ground_truth/{defect}/{i:03}_mask.png"
-            draw(folder / f"test/{defect}/{i:03}.png", truth, seed=10 * k + i)
+            draw(folder / f"test/{defect}/{i:03}.png", truth, seed_of(folder.name, 10 * k + i))
     return folder
 
 
@@ -55,8 +68,8 @@ def visa(root: Path) -> Path:
         for i in range(3):
             image, bad = f"{base}/Images/Normal/{i:04}.JPG", f"{base}/Images/Anomaly/{i:03}.JPG"
             mask = f"{base}/Masks/Anomaly/{i:03}.png"
-            draw(root / image, None, seed=50 + i)
-            draw(root / bad, root / mask, seed=i)
+            draw(root / image, None, seed_of(category.name, 50 + i))
+            draw(root / bad, root / mask, seed_of(category.name, i))
             write(
                 root / mask, (cv2.imread(str(root / mask), 0) > 0).astype(np.uint8)
             )  # VisA's masks are small values
@@ -73,9 +86,9 @@ def mvtec_ad_2(root: Path) -> Path:
     for category in load("mvtec-ad-2").categories:
         public = root / category.name / "test_public"
         for i in range(2):
-            draw(public / f"good/{i:03}_regular.png", None, seed=20 + i)
+            draw(public / f"good/{i:03}_regular.png", None, seed_of(category.name, 20 + i))
             truth = public / f"ground_truth/bad/{i:03}_regular_mask.png"
-            draw(public / f"bad/{i:03}_regular.png", truth, seed=i)
-            draw(root / category.name / f"test_private/{i:03}_regular.png", None, seed=40 + i)
-            draw(root / category.name / f"test_private_mixed/{i:03}_mixed.png", None, seed=60 + i)
+            draw(public / f"bad/{i:03}_regular.png", truth, seed_of(category.name, i))
+            draw(root / category.name / f"test_private/{i:03}_regular.png", None, seed_of(category.name, 40 + i))
+            draw(root / category.name / f"test_private_mixed/{i:03}_mixed.png", None, seed_of(category.name, 60 + i))
     return root

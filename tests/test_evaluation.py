@@ -160,7 +160,7 @@ def test_only_defective_images_give_what_is_defined(tmp_path):
 
 def test_good_and_bad_folders_give_image_figures_only(tmp_path):
     drawn.draw(tmp_path / "set/good/a.png", None, 0)
-    drawn.draw(tmp_path / "set/bad/b.png", tmp_path / "unused.png", 1)
+    drawn.draw(tmp_path / "set/bad/b.png", tmp_path / "unused.png", 1, contrast=(90, 91))
     result = run(TestImages("set", "part", folder_samples(tmp_path / "set")), tmp_path / "out")
     assert result.metrics["image_auroc"] == 1.0 and result.metrics["pro"] is None
     assert "only image labels" in result.undefined["pixel_auroc"]
