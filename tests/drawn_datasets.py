@@ -89,6 +89,14 @@ def mvtec_ad_2(root: Path) -> Path:
             draw(public / f"good/{i:03}_regular.png", None, seed_of(category.name, 20 + i))
             truth = public / f"ground_truth/bad/{i:03}_regular_mask.png"
             draw(public / f"bad/{i:03}_regular.png", truth, seed_of(category.name, i))
-            draw(root / category.name / f"test_private/{i:03}_regular.png", None, seed_of(category.name, 40 + i))
-            draw(root / category.name / f"test_private_mixed/{i:03}_mixed.png", None, seed_of(category.name, 60 + i))
+            draw(
+                root / category.name / f"test_private/{i:03}_regular.png",
+                None,
+                seed_of(category.name, 40 + i),
+            )
+            draw(
+                root / category.name / f"test_private_mixed/{i:03}_mixed.png",
+                None,
+                seed_of(category.name, 60 + i),
+            )
     return root
