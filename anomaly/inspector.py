@@ -18,6 +18,7 @@ from timm.data import resolve_data_config
 
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
+from anomaly.dark_lines import CELLS, dark_lines
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspection import Inspection
 from anomaly.model_files import load_model
@@ -37,8 +38,9 @@ class Inspector:
     `model` is `nano`, a published model's name, a checkpoint file or folder, or a loaded `SteerViT`.
     `prompts` is a set's name, a file, or a `PromptSet`. `omega` scales the text's influence (1 as trained).
     `activation`, `smooth` (Gaussian sigma in pixels of the model's image) and `scales` (such as "1,2": whole
-    image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold` and `self_similarity`,
-    the weight of how unlike the rest of its image each patch is, in logits per z-score;
+    image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold`, `self_similarity`,
+    the weight of how unlike the rest of its image each patch is, and `dark_lines`, that of lines darker than their
+    surroundings (cracks, cuts, gaps), both in logits per z-score;
     `mask_threshold` defaults to the threshold given. Raises `SteerAnomalyError` for bad settings.
     """
 
@@ -52,6 +54,7 @@ class Inspector:
         smooth: float | None = None,
         scales: str | None = None,
         self_similarity: float | None = None,
+        dark_lines: float | None = None,
         threshold: float | None = None,
         mask_threshold: float | None = None,
         device: str | None = None,
@@ -72,10 +75,11 @@ class Inspector:
         self.smooth = shipped.smooth if smooth is None else smooth
         self.scales = scales or shipped.scales
         self.self_similarity = shipped.self_similarity if self_similarity is None else self_similarity
+        self.dark_lines = shipped.dark_lines if dark_lines is None else dark_lines
         self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.scales)]
         heatmaps.activate(np.zeros((1, 1)), self.activation)  # a wrong name is said now
-        as_shipped = (self.activation, self.smooth, self.scales, self.self_similarity) == (
-            shipped.activation, shipped.smooth, shipped.scales, shipped.self_similarity,
+        as_shipped = (self.activation, self.smooth, self.scales, self.self_similarity, self.dark_lines) == (
+            shipped.activation, shipped.smooth, shipped.scales, shipped.self_similarity, shipped.dark_lines,
         )  # fmt: skip
         self.point = _operating_point(threshold, mask_threshold, shipped.point if as_shipped else None)
         data = resolve_data_config({}, model=self.model.trunk)
@@ -119,6 +123,7 @@ class Inspector:
             "smooth": self.smooth,
             "scales": self.scales,
             "self_similarity": self.self_similarity,
+            "dark_lines": self.dark_lines,
             "threshold": point.threshold if point else None,
             "mask_threshold": point.mask_threshold if point else None,
             "false_alarm_rate": point.false_alarm_rate if point else None,
@@ -136,6 +141,8 @@ class Inspector:
         maps = []
         for tiling in self.tilings:
             logits = tiling.blend(self._segment(tiling.cut(image, self.model.image_size), bank))
+            if self.dark_lines:
+                logits = self._with_lines(logits, image, tiling)
             one = heatmaps.average(heatmaps.activate(logits, self.activation), contrast)
             maps.append(heatmaps.resize(one, self._working_size(tiling)))
         size = max(map(np.shape, maps))
@@ -150,6 +157,14 @@ class Inspector:
         contrast = len(self.prompts.contrast)  # what is odd is no part of what they ask for
         weights = [self.self_similarity] * (len(bank) - contrast) + [0.0] * contrast
         return self.model.segment(pixels, bank, self_similarity=weights).cpu().numpy()
+
+    def _with_lines(self, logits: np.ndarray, image: np.ndarray, tiling: Tiling) -> np.ndarray:
+        """Logits (P, h, w) of all prompts -> (P, 4h, 4w), with dark lines added where a prompt asks for defects."""
+        fine = (CELLS * tiling.canvas[0], CELLS * tiling.canvas[1])
+        logits = np.stack([heatmaps.resize(one, fine) for one in logits])
+        lines = dark_lines(image, self._working_size(tiling), fine)
+        logits[: len(logits) - len(self.prompts.contrast)] += self.dark_lines * lines
+        return logits
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:
         (h, w), patch = tiling.canvas, self.model.patch_size

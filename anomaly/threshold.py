@@ -34,6 +34,7 @@ class Defaults:
     smooth: float
     scales: str
     self_similarity: float
+    dark_lines: float
     point: OperatingPoint | None = None
 
 
@@ -45,4 +46,7 @@ def defaults(model: str, weights: str | None) -> Defaults:
     if weights is not None and entry.get("weights") == weights:
         rate = entry["false_alarm_rate"]
         point = OperatingPoint(entry["threshold"], entry["mask_threshold"], rate, entry["source"])
-    return Defaults(entry["activation"], entry["smooth"], entry["scales"], entry["self_similarity"], point)
+    settings = {
+        key: entry[key] for key in ("activation", "smooth", "scales", "self_similarity", "dark_lines")
+    }
+    return Defaults(**settings, point=point)

@@ -28,7 +28,12 @@ def main(scenes: int, model: str) -> None:
     def ask(text: str, image, name: str, activation: str):
         if (text, activation) not in asked:
             asked[text, activation] = Inspector(
-                loaded, prompts=from_texts([text]), activation=activation, smooth=0, self_similarity=0
+                loaded,
+                prompts=from_texts([text]),
+                activation=activation,
+                smooth=0,
+                self_similarity=0,
+                dark_lines=0,
             )
         return asked[text, activation].inspect(image, name).heatmap
 

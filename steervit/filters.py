@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FILTERS = 19
+from steervit.ridges import RIDGES, ridges
+
+OTHERS = 19  # filters that know no direction
+FILTERS = OTHERS + RIDGES
 EPSILON = 2e-2  # ridge on the correlation matrix before it is inverted
 NEIGHBOURS = 4  # a round part has few patches like its rim: ask only the nearest
 CELLS = 4  # cells along each side of a patch
@@ -70,7 +73,7 @@ def _hats(g: Tensor, size: int) -> Tensor:
 
 
 def filter_bank(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 -> responses (B, 19, H, W): colour, edges, blobs, lines, contrast."""
+    """Images (B, 3, H, W) in 0..1 -> responses (B, 25, H, W): colour, edges, blobs, contrast, lines."""
     red, green, blue = images.unbind(1)
     grey = images.mean(1, keepdim=True)
     opponents = torch.stack([red - green, blue - 0.5 * (red + green)], 1)
@@ -81,7 +84,7 @@ def filter_bank(images: Tensor) -> Tensor:
         responses.append(gaussian_blur(edges, 2 * sigma))
     responses += [blurred[a] - blurred[b] for a, b in ((1, 2), (2, 4), (4, 8), (2, 20))]
     responses.append(gaussian_blur(opponents, 2) - gaussian_blur(opponents, 10))
-    responses += [_hats(gaussian_blur(grey, 0.7), 5), _hats(blurred[1], 11)]
+    responses += [_hats(gaussian_blur(grey, 0.7), 5), _hats(blurred[1], 11), ridges(grey)]
     return torch.cat(responses, 1)
 
 
@@ -141,7 +144,7 @@ def nearest_distance(x: Tensor) -> Tensor:
 
 
 def patch_features(images: Tensor, patch: int) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 -> (B, h*w, 80 + 20*16) features of each `patch` x `patch` square.
+    """Images (B, 3, H, W) in 0..1 -> (B, h*w, 104 + 26*16) features of each `patch` x `patch` square.
 
     Of the patch: mean standardised response, mean and maximum absolute whitened response, mean raw response, mean
     and maximum Mahalanobis length, distance to the nearest other patches. Of each of its 4 x 4 cells: mean whitened
@@ -162,7 +165,7 @@ def patch_features(images: Tensor, patch: int) -> Tensor:
 
 
 def cell_maps(features: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The cells of (B, h*w, F) features as maps (B, 20, 4h, 4w), `grid` being (h, w)."""
+    """The cells of (B, h*w, F) features as maps (B, 26, 4h, 4w), `grid` being (h, w)."""
     return F.pixel_shuffle(features[..., POOLED:].transpose(1, 2).unflatten(2, grid), CELLS)
 
 

@@ -14,7 +14,7 @@ from steervit.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, patch_fea
 
 
 class CellStem(nn.Module):
-    """Maps of cells (B, 20, 4h, 4w) -> (B, h*w, D): small convolutions that see lines and where they go on."""
+    """Maps of cells (B, 26, 4h, 4w) -> (B, h*w, D): small convolutions that see lines and where they go on."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

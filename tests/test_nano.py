@@ -24,7 +24,8 @@ def scenes():
 
 
 def maps(scenes, text):
-    inspector = Inspector("nano", prompts=from_texts([text]), activation="softmax", smooth=0)
+    alone = {"smooth": 0, "self_similarity": 0, "dark_lines": 0}  # what the text says, nothing else
+    inspector = Inspector("nano", prompts=from_texts([text]), activation="softmax", **alone)
     return [inspector.inspect(scene.image, scene.object_name).heatmap for scene in scenes]
 
 

@@ -64,11 +64,15 @@ def test_the_inspector_uses_it_records_it_and_drops_a_threshold_not_measured_wit
     assert not np.allclose(plain.inspect(image).heatmap, more.inspect(image).heatmap, atol=1e-3)
 
 
-def test_contrast_prompts_are_not_given_it():
+@pytest.mark.parametrize("term", ["self_similarity", "dark_lines"])
+def test_contrast_prompts_are_not_given_it(term):
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     prompts = PromptSet("t", ("the {object}",), ("the {object}",), "the same prompt on both sides")
     found = [
-        Inspector(prompts=prompts, activation="logit", self_similarity=w).inspect(image) for w in (0.0, 1.0)
+        Inspector(
+            prompts=prompts, activation="logit", **{"self_similarity": 0, "dark_lines": 0, term: w}
+        ).inspect(image)
+        for w in (0.0, 1.0)
     ]
     assert np.abs(found[0].heatmap).max() < 1e-4
     assert np.abs(found[1].heatmap).max() > 0.5

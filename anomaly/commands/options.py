@@ -30,6 +30,8 @@ _OPTIONS = (
                  help="Only overlapping tiles, N x N or rows x columns: small defects in large images."),
     click.option("--self-similarity", type=click.FloatRange(0, 10), metavar="WEIGHT",
                  help="Weight of how unlike the rest of its image a patch is.  [default: the model's]"),
+    click.option("--dark-lines", type=click.FloatRange(0, 10), metavar="WEIGHT",
+                 help="Weight of lines darker than their surroundings.  [default: the model's]"),
     click.option("--threshold", type=float, help="Score from which an image is a defect.  [default: the model's]"),
     click.option("--mask-threshold", type=float, help="Heatmap value that outlines regions.  [default: --threshold]"),
     click.option("--device", metavar="cpu|cuda|...", help="Where to run.  [default: cuda if there, else cpu]"),

@@ -1,0 +1,52 @@
+"""Lines by their course: responses of long, oriented filters, the classical detector of cracks and scratches.
+
+A faint crack differs from its surroundings no more than a grain of the surface does; that it goes on is what
+gives it away. Nothing here is learned. Letters: B images, H x W pixels, h x w patches.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ORIENTATIONS = 12
+# Width (standard deviation across) and length (along) in pixels of a copy `shrunk` times smaller.
+LINES = ((1.2, 6.0, 2), (1.25, 4.0, 4), (1.8, 7.0, 4))
+RIDGES = 2 * len(LINES)
+
+
+@functools.cache
+def _kernels(width: float, length: float, radius: int) -> Tensor:
+    """(orientations, 1, K, K): second derivative of a Gaussian across a line, a Gaussian along it; unit norm."""
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+    angles = torch.arange(ORIENTATIONS)[:, None, None] * (math.pi / ORIENTATIONS)
+    along, across = x * angles.cos() + y * angles.sin(), y * angles.cos() - x * angles.sin()
+    profile = (across / width).square()
+    kernels = torch.exp(-0.5 * ((along / length).square() + profile)) * (profile - 1)
+    kernels = kernels - kernels.mean((1, 2), keepdim=True)  # an even area has no lines
+    return (kernels / kernels.flatten(1).norm(dim=1)[:, None, None])[:, None]
+
+
+def ridges(grey: Tensor) -> Tensor:
+    """Grey images (B, 1, H, W), H and W multiples of 4 -> (B, 6, H, W): dark, then bright lines, of each width.
+
+    The strongest response over all orientations, positive where there is a line.
+    """
+    dark, bright = [], []
+    for width, length, shrunk in LINES:
+        small = F.avg_pool2d(grey, shrunk)
+        radius = min(int(2 * length), min(small.shape[-2:]) - 1)
+        padded = F.pad(small, (radius, radius, radius, radius), mode="reflect")
+        found = F.conv2d(padded, _kernels(width, length, radius).to(grey))
+        dark.append(_resized(found.amax(1, keepdim=True), grey))
+        bright.append(_resized(-found.amin(1, keepdim=True), grey))
+    return torch.cat([*dark, *bright], 1)
+
+
+def _resized(response: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(response, size=like.shape[-2:], mode="bilinear", align_corners=False)
