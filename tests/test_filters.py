@@ -46,7 +46,8 @@ def test_whitened_filters_are_nearly_uncorrelated():
     white = whiten(filter_bank(image()))[0].flatten(2)
     correlation = (white @ white.transpose(1, 2) / white.shape[-1])[0]
     off = correlation - torch.diag(correlation.diagonal())
-    assert off.abs().max() < 0.25  # three colours of noise share one small direction, the ridge holds it
+    # Three colours of noise share one small direction, and the line filters another: the ridge holds them.
+    assert off.abs().max() < 0.35
     assert correlation.diagonal().max() <= 1.001
 
 
@@ -69,7 +70,8 @@ def test_cells_lie_where_their_pixels_do():
     pixels[:, :, 30:33, :] = 0.9  # a line three pixels wide, in the eleventh row of cells
     maps = cell_maps(patch_features(pixels, 12), (8, 8))
     assert maps.shape == (1, FINE, 32, 32)
-    assert (maps[0, -1].argmax(0) == 10).all()
+    assert (maps[0, :3].sum(0).argmax(0) == 10).all()  # colour
+    assert ((maps[0, -1].argmax(0) - 10).abs() <= 1).all()  # length, greatest on the flanks
 
 
 def test_every_feature_has_a_channel():
