@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +70,15 @@ class Inspector:
         self.model.to(self.device)
         self.model.set_precision(PRECISIONS[precision])
         self.model.set_gate_factor(omega)
-        shipped = defaults(self.record.name, self.record.weights_sha256)
-        self.activation = activation or shipped.activation
-        self.smooth = shipped.smooth if smooth is None else smooth
-        self.scales = scales or shipped.scales
-        self.self_similarity = shipped.self_similarity if self_similarity is None else self_similarity
-        self.dark_lines = shipped.dark_lines if dark_lines is None else dark_lines
-        self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.scales)]
-        heatmaps.activate(np.zeros((1, 1)), self.activation)  # a wrong name is said now
-        as_shipped = (self.activation, self.smooth, self.scales, self.self_similarity, self.dark_lines) == (
-            shipped.activation, shipped.smooth, shipped.scales, shipped.self_similarity, shipped.dark_lines,
-        )  # fmt: skip
-        self.point = _operating_point(threshold, mask_threshold, shipped.point if as_shipped else None)
+        shipped, point = defaults(self.record.name, self.record.weights_sha256)
+        given: dict[str, Any] = {
+            "activation": activation or None, "smooth": smooth, "scales": scales or None,
+            "self_similarity": self_similarity, "dark_lines": dark_lines,
+        }  # fmt: skip
+        self.maps = replace(shipped, **{name: value for name, value in given.items() if value is not None})
+        self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.maps.scales)]
+        heatmaps.activate(np.zeros((1, 1)), self.maps.activation)  # a wrong name is said now
+        self.point = _operating_point(threshold, mask_threshold, point if self.maps == shipped else None)
         data = resolve_data_config({}, model=self.model.trunk)
         self._mean, self._std = (torch.tensor(data[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         self._banks: dict[str, PromptBank] = {}
@@ -119,11 +116,7 @@ class Inspector:
             "prompts": list(self.prompts.prompts),
             "contrast": list(self.prompts.contrast),
             "omega": self.model.omega,
-            "activation": self.activation,
-            "smooth": self.smooth,
-            "scales": self.scales,
-            "self_similarity": self.self_similarity,
-            "dark_lines": self.dark_lines,
+            **asdict(self.maps),
             "threshold": point.threshold if point else None,
             "mask_threshold": point.mask_threshold if point else None,
             "false_alarm_rate": point.false_alarm_rate if point else None,
@@ -141,13 +134,13 @@ class Inspector:
         maps = []
         for tiling in self.tilings:
             logits = tiling.blend(self._segment(tiling.cut(image, self.model.image_size), bank))
-            if self.dark_lines:
+            if self.maps.dark_lines:
                 logits = self._with_lines(logits, image, tiling)
-            one = heatmaps.average(heatmaps.activate(logits, self.activation), contrast)
+            one = heatmaps.average(heatmaps.activate(logits, self.maps.activation), contrast)
             maps.append(heatmaps.resize(one, self._working_size(tiling)))
         size = max(map(np.shape, maps))
         mean = np.stack([heatmaps.resize(one, size) for one in maps]).mean(0)
-        mean = heatmaps.smooth(mean, self.smooth)
+        mean = heatmaps.smooth(mean, self.maps.smooth)
         return heatmaps.resize(mean, image.shape[:2]), heatmaps.image_score(mean)
 
     def _segment(self, tiles: np.ndarray, bank: PromptBank) -> np.ndarray:
@@ -155,7 +148,7 @@ class Inspector:
         pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
         pixels = (pixels - self._mean) / self._std
         contrast = len(self.prompts.contrast)  # what is odd is no part of what they ask for
-        weights = [self.self_similarity] * (len(bank) - contrast) + [0.0] * contrast
+        weights = [self.maps.self_similarity] * (len(bank) - contrast) + [0.0] * contrast
         return self.model.segment(pixels, bank, self_similarity=weights).cpu().numpy()
 
     def _with_lines(self, logits: np.ndarray, image: np.ndarray, tiling: Tiling) -> np.ndarray:
@@ -163,7 +156,7 @@ class Inspector:
         fine = (CELLS * tiling.canvas[0], CELLS * tiling.canvas[1])
         logits = np.stack([heatmaps.resize(one, fine) for one in logits])
         lines = dark_lines(image, self._working_size(tiling), fine)
-        logits[: len(logits) - len(self.prompts.contrast)] += self.dark_lines * lines
+        logits[: len(logits) - len(self.prompts.contrast)] += self.maps.dark_lines * lines
         return logits
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:

@@ -6,7 +6,7 @@ on good parts of one's own will put its own `OperatingPoint` here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import yaml
@@ -27,26 +27,25 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
-class Defaults:
-    """Settings a model is inspected with unless told otherwise. `smooth` is in pixels of the model's image."""
+class MapSettings:
+    """From logits to a heatmap; see `Inspector`. `smooth` is in pixels of the model's image."""
 
     activation: str
     smooth: float
     scales: str
     self_similarity: float
     dark_lines: float
-    point: OperatingPoint | None = None
 
 
-def defaults(model: str, weights: str | None) -> Defaults:
-    """The defaults of the model called `model`, with its operating point if `weights` are those measured."""
+def defaults(model: str, weights: str | None) -> tuple[MapSettings, OperatingPoint | None]:
+    """What the model called `model` is inspected with unless told otherwise.
+
+    The operating point is None unless `weights` are those that it was measured on.
+    """
     table = yaml.safe_load(Path(__file__).with_name("operating_points.yaml").read_text(encoding="utf-8"))
     entry = table.get(model, table["published"])
     point = None
     if weights is not None and entry.get("weights") == weights:
         rate = entry["false_alarm_rate"]
         point = OperatingPoint(entry["threshold"], entry["mask_threshold"], rate, entry["source"])
-    settings = {
-        key: entry[key] for key in ("activation", "smooth", "scales", "self_similarity", "dark_lines")
-    }
-    return Defaults(**settings, point=point)
+    return MapSettings(**{field.name: entry[field.name] for field in fields(MapSettings)}), point
