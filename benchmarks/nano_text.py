@@ -22,8 +22,7 @@ def main(scenes: int, model: str) -> None:
     """Print the ratios."""
     from anomaly.inspector import Inspector
     from anomaly.prompts import from_texts
-    from steervit.training.rendering.sentences import confusable
-    from steervit.training.rendering.vocabulary import object_names
+    from steervit.training.rendering.vocabulary import confusable, object_names
 
     def ask(text: str, image, name: str, activation: str):
         if (text, activation) not in asked:

@@ -20,6 +20,7 @@ class Squares:
 
     def __init__(self, seed: int = 0, side: int = 32, patch: int = 8, validation: int = 12) -> None:
         self.seed, self.side, self.patch = seed, side, patch
+        self.kinds = 0
         self.validation_sources = ["even" if i % 2 == 0 else "odd" for i in range(validation)]
 
     def training(self, step: int, slot: int) -> Sample:

@@ -52,7 +52,7 @@ def test_a_whole_window_gives_the_logits_of_the_image(tmp_path):
     pixels = torch.stack([torch.from_numpy(scenes[n].image).permute(2, 0, 1) / 255 for n in numbers])
     ids = model.text_encoder.tokenizer(batch.texts, padding=True, return_tensors="pt")
     step = SteeringStep(model)
-    logits = step(batch.pixels, ids["input_ids"], ids["attention_mask"].bool(), batch.patches)
+    logits = step(batch.pixels, ids["input_ids"], ids["attention_mask"].bool(), batch.patches).logits
     expected = model(pixels.repeat_interleave(3, 0), batch.texts, return_segmentation_logits=True)
     assert expected.std() > 0.01
     assert (logits - expected).abs().max() < 2e-2  # features are kept in float16

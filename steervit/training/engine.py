@@ -30,8 +30,8 @@ from steervit.training.recipe import Recipe
 from steervit.training.resume import check_same_run, shared_state
 from steervit.training.samples import Batch, Supply, collate, training_batches
 from steervit.training.schedule import learning_rate
-from steervit.training.steering_step import SteeringStep
-from steervit.training.targets import pmass, presence_loss, segmentation_loss
+from steervit.training.steering_step import Output, SteeringStep
+from steervit.training.targets import kinds_loss, pmass, presence_loss, segmentation_loss
 from steervit.training.text_cache import TextCache
 from steervit.training.validation import ALL, validate
 
@@ -68,7 +68,14 @@ class Trainer:
         optim.set_trainable(self.model, self.settings.trainable)
         self.frozen = optim.frozen_hash(self.model)
         self.optimiser = optim.new_optimiser(self.model, self.settings)
-        self.step_module: nn.Module = SteeringStep(self.model, self.settings.checkpoint_activations)
+        if self.settings.kinds and not supply.kinds:
+            raise ValueError("train.kinds needs samples that say what each patch shows: set data.windows")
+        kinds = supply.kinds if self.settings.kinds else 0
+        step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(processes.device)
+        self.step_module: nn.Module = step
+        self.kinds = step.kinds
+        if self.kinds is not None:
+            self.optimiser.add_param_group({"params": list(self.kinds.parameters()), "weight_decay": 0.0})
         self.average = Average(self.model, self.settings.averaging) if self.settings.averaging else None
         self.kept = self.average.model if self.average else self.model  # what is validated and exported
         self.texts = self._text_cache(text_cache)
@@ -114,8 +121,10 @@ class Trainer:
             group["lr"] = rate
         targets = batch.targets.to(self.processes.device, non_blocking=True)
         with self._precision():
-            logits = self._logits(batch)
+            logits, kinds = self._output(batch)
         loss = segmentation_loss(logits, targets)
+        if kinds is not None and batch.kinds is not None:
+            loss = loss + self.settings.kinds * kinds_loss(kinds, batch.kinds.to(kinds.device))
         if self.settings.presence:
             loss = loss + self.settings.presence * presence_loss(logits, targets)
         self.optimiser.zero_grad()
@@ -163,7 +172,7 @@ class Trainer:
     # Text, precision, logits -----------------------------------------------------------------------------
 
     def _text_cache(self, folder: Path | None) -> TextCache | None:
-        if self.settings.trainable == "all":
+        if self.settings.trainable != "steering":
             return None
         assert self.model.text_encoder is not None  # a recipe always has one
         kept = self.settings.text_cache
@@ -186,18 +195,19 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.processes.device.type, torch.bfloat16)
 
-    def _logits(self, batch: Batch, module: nn.Module | None = None) -> Tensor:
+    def _output(self, batch: Batch, module: nn.Module | None = None) -> Output:
         device = self.processes.device
         text, mask = self._text(batch.texts)
         pixels = batch.pixels.to(device, non_blocking=True)
         patches = None if batch.patches is None else batch.patches.to(device, non_blocking=True)
-        return (module or self.step_module)(pixels, text.to(device), mask.to(device), patches).float()
+        logits, kinds = (module or self.step_module)(pixels, text.to(device), mask.to(device), patches)
+        return Output(logits.float(), kinds)
 
     @torch.no_grad()
     def _quiet_logits(self, batch: Batch) -> Tensor:
         # Not through DistributedDataParallel: processes may have different numbers of validation batches.
         with self._precision():
-            return self._logits(batch, SteeringStep(self.kept))
+            return self._output(batch, SteeringStep(self.kept)).logits
 
     # Validation, pictures, checkpoints -------------------------------------------------------------------
 
@@ -249,6 +259,7 @@ class Trainer:
                 "average": self.average.state() if self.average else {},
                 "buffers": dict(self.model.trunk.named_buffers()),
                 "frozen": self.frozen,
+                "kinds": self.kinds.state_dict() if self.kinds is not None else {},
                 "optimiser": self.optimiser.state_dict(),
                 "randomness": state.randomness(),
                 "sums": sums,
@@ -264,6 +275,8 @@ class Trainer:
         self.model.trunk.load_state_dict(found["buffers"], strict=False)
         if self.average is not None:
             self.average.restore(found["average"], found["buffers"], found["step"])
+        if self.kinds is not None:
+            self.kinds.load_state_dict(found["kinds"])
         self.optimiser.load_state_dict(found["optimiser"])
         state.set_randomness(found["randomness"])
         self.sums = found["sums"] if self.processes.leads else torch.zeros_like(found["sums"])

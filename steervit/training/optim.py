@@ -14,13 +14,14 @@ STEERING = ("cross_attention.", "connector.", "head.")
 
 
 def set_trainable(model: SteerViT, trainable: str) -> None:
-    """Let cross-attention, connector and head learn, or with "all" trunk and text tower too.
+    """Let cross-attention, connector and head learn; with "steering+text" the text tower too, with "all" the trunk too.
 
     Everything else receives no gradient and stays in eval mode.
     """
     model.eval()
+    learning = (*STEERING, "text_encoder.") if trainable == "steering+text" else STEERING
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable == "all" or name.startswith(STEERING))
+        parameter.requires_grad_(trainable == "all" or name.startswith(learning))
 
 
 def frozen_state(model: SteerViT) -> dict[str, torch.Tensor]:
@@ -47,7 +48,7 @@ def frozen_hash(model: SteerViT) -> str:
 def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
     """Two groups as in the official code: the connector, and cross-attention with the head.
 
-    When trunk and text tower learn too, matrices decay as these do, and no vector does, gates included.
+    When the trunk or the text tower learn too, matrices decay as these do, and no vector does, gates included.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -56,7 +57,7 @@ def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
         decay = settings.weight_decay
         if name.startswith("connector."):
             decay = settings.connector_weight_decay
-        if settings.trainable == "all" and parameter.ndim <= 1:
+        if settings.trainable != "steering" and parameter.ndim <= 1:
             decay = 0.0
         groups.setdefault(decay, []).append(parameter)
     return [{"params": params, "weight_decay": decay} for decay, params in groups.items()]

@@ -91,13 +91,14 @@ class TrainSettings:
 
     steps: int = 500_000
     batch: int = 12  # images per step, over all processes together
-    trainable: Literal["steering", "all"] = "steering"
+    trainable: Literal["steering", "steering+text", "all"] = "steering"
     schedule: Schedule = field(default_factory=Schedule)
     betas: tuple[float, ...] = (0.9, 0.999)
     weight_decay: float = 0.1  # of cross-attention and head
     connector_weight_decay: float = 0.01
     clip: float = 1.0
     presence: float = 0.0  # weight of the per-patch presence loss, our addition for nano
+    kinds: float = 0.0  # weight of a loss that teaches the trunk what each patch shows; needs data.windows
     averaging: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_activations: bool = False

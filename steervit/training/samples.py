@@ -28,19 +28,26 @@ class Sample(NamedTuple):
 
 class WindowSample(NamedTuple):
     """A window of n patches with T sentences: features (n, F) of the patches, what the fixed part of the trunk
-    gives; their numbers in the image, row by row (n); targets (T, n), 0..1."""
+    gives; their numbers in the image, row by row (n); targets (T, n), 0..1; kinds (n), the number of the kind of
+    thing that each patch shows, or -1."""
 
     features: Tensor
     patches: Tensor
     targets: Tensor
     texts: tuple[str, ...]
     source: str
+    kinds: Tensor
 
 
 class Supply(Protocol):
     """Where samples come from. Both methods are pure functions of their arguments, and can be pickled."""
 
     validation_sources: Sequence[str]  # the source of each validation sample
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of things its training samples tell apart; 0: they do not say."""
+        ...
 
     def training(self, step: int, slot: int) -> Sample | WindowSample:
         """The sample of `slot` (0 <= slot < batch over all processes) of `step`."""
@@ -54,7 +61,7 @@ class Supply(Protocol):
 @dataclass(frozen=True)
 class Batch:
     """pixels (B, 3, S, S), or with `patches` (B, n) the features (B, n, F) of those; targets and covered
-    (B*T, h*w or n); B*T sentences and their sources, image by image. T is 1 for whole images."""
+    (B*T, h*w or n); B*T sentences and their sources, image by image; kinds (B, n). T is 1 for whole images."""
 
     pixels: Tensor
     targets: Tensor
@@ -62,6 +69,7 @@ class Batch:
     texts: list[str]
     sources: list[str]
     patches: Tensor | None = None
+    kinds: Tensor | None = None
 
 
 def collate(samples: Sequence[Sample | WindowSample]) -> Batch:
@@ -88,6 +96,7 @@ def _collate_windows(windows: Sequence[WindowSample]) -> Batch:
         [text for window in windows for text in window.texts],
         [window.source for window in windows for _ in window.texts],
         torch.stack([window.patches for window in windows]),
+        torch.stack([window.kinds for window in windows]),
     )
 
 

@@ -39,11 +39,13 @@ SAME = 0.005  # mean difference of features kept as float16 to the same ones com
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of a scene, its kind as the renderer calls it ("all": every defect), and its row of targets."""
+    """A sentence of a scene, its kind as the renderer calls it ("all": every defect), its row of targets, and the
+    kind of defect that it names, if one."""
 
     text: str
     kind: str
     row: int
+    names: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class FeatureCache:
         for scene in scenes:
             first = len(targets)
             targets += [self._target(scene, sentence.mask) for sentence in scene.sentences]
-            said.append([[s.text, s.kind, first + i] for i, s in enumerate(scene.sentences)])
+            said.append([[s.text, s.kind, first + i, s.names] for i, s in enumerate(scene.sentences)])
         kept = torch.cat(features)
         everything = [targets[one[0][2]] for one in said]  # the first sentence asks for all defects
         salience = [_salience(*pair) for pair in zip(kept, everything, strict=True)]
@@ -142,11 +144,12 @@ class CachedScenes:
     ) -> None:
         missing = [shard for shard in shards if not cache.holds(shard)]
         run_all(cache, missing, processes, f"caching features of {len(missing)} shards")
-        self.files = [cache.file(shard) for shard in shards]
+        paths = [cache.file(shard) for shard in shards]
+        self._files = [(path, path.stat().st_mtime_ns) for path in paths]
         self._places = [
             (number, row)
-            for number, file in enumerate(self.files)
-            for row, found in enumerate(_opened(file)[0].get_tensor("salience").tolist())
+            for number, file in enumerate(self._files)
+            for row, found in enumerate(_opened(*file)[0].get_tensor("salience").tolist())
             if not found < salience  # a scene without defects has none to hide
         ]
         if not self._places:
@@ -158,27 +161,28 @@ class CachedScenes:
     def sentences(self, index: int) -> list[Sentence]:
         """What is said of scene `index`, sentences on all its defects first."""
         file, row = self._place(index)
-        return [Sentence(*one) for one in _opened(file)[1][row]]
+        return [Sentence(*one) for one in _opened(*file)[1][row]]
 
     def features(self, index: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """Features of a rectangle of patches of scene `index`, (h, w, F) float32."""
         file, row = self._place(index)
-        return _opened(file)[0].get_slice("features")[row, rows, columns].float()
+        return _opened(*file)[0].get_slice("features")[row, rows, columns].float()
 
     def target(
         self, index: int, sentence: Sentence, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Tensor:
         """What part of each patch of a rectangle the sentence's mask covers, (h, w) float32, 0..1."""
         file, _ = self._place(index)
-        return _opened(file)[0].get_slice("targets")[sentence.row, rows, columns].float() / 255
+        return _opened(*file)[0].get_slice("targets")[sentence.row, rows, columns].float() / 255
 
-    def _place(self, index: int) -> tuple[Path, int]:
+    def _place(self, index: int) -> tuple[tuple[Path, int], int]:
         number, row = self._places[index]
-        return self.files[number], row
+        return self._files[number], row
 
 
 @functools.cache
-def _opened(path: Path) -> tuple[Any, list[list[list[Any]]]]:
-    """The mapped file, and by scene its sentences."""
+def _opened(path: Path, written: int) -> tuple[Any, list[list[list[Any]]]]:
+    """The mapped file as it was `written` (its time, ns: one that is written anew is mapped anew), and by scene
+    its sentences."""
     file = safe_open(path, "pt")
     return file, json.loads(file.metadata()["sentences"])

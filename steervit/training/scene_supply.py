@@ -22,11 +22,16 @@ from steervit.training.augment import names_direction
 from steervit.training.mixture import Mixture, Source
 from steervit.training.recipe import DataSettings, Recipe, WindowSettings
 from steervit.training.rendering.shards import read_shard
+from steervit.training.rendering.vocabulary import defect_kinds
 from steervit.training.samples import Sample, WindowSample
 from steervit.training.scene_cache import CachedScenes, FeatureCache, Sentence
 from steervit.training.sources import scene_shards
 from steervit.training.supply import Cutter, ValidationSamples
 
+CLEARLY, BARELY = (
+    0.3,
+    0.1,
+)  # covered fraction from which a patch shows a kind, and above which it shows another too
 EVERYTHING = "all"  # the renderer's word for a sentence that asks for every defect
 
 
@@ -93,6 +98,11 @@ class SceneSupply:
         self._validation = ValidationSamples(validation, Cutter(data, model), per_source)
         self.validation_sources: Sequence[str] = self._validation.sources
 
+    @property
+    def kinds(self) -> int:
+        """The renderer's kinds of defects."""
+        return len(defect_kinds())
+
     def training(self, step: int, slot: int) -> WindowSample:
         """See `Supply`."""
         number, index = self.scenes.locate(step, slot)
@@ -105,22 +115,35 @@ class SceneSupply:
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
+        kinds = _kinds(scenes, index, rows, columns)
         drawn = random.random(CHANNELS) < self.windows.feature_dropout
         features = torch.where(torch.from_numpy(drawn)[self.channels], self.mean, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
         if flips:
-            features, targets = mirror(features, flips), targets.flip(flips)
+            features, targets, kinds = mirror(features, flips), targets.flip(flips), kinds.flip(flips)
         return WindowSample(
             features.flatten(0, 1),
             patches.flatten(),
             targets.flatten(0, 1).T.contiguous(),
             tuple(one.text for one in chosen),
             source.name,
+            kinds.flatten(),
         )
 
     def validation(self, index: int) -> Sample:
         """See `Supply`: a whole image, through filters and all."""
         return self._validation[index]
+
+
+def _kinds(scenes: CachedScenes, index: int, rows: slice, columns: slice) -> Tensor:
+    """The number of the one kind of defect on each patch of a rectangle (h, w); -1 for none, or more than one."""
+    named = {one.names: one for one in scenes.sentences(index) if one.names}
+    shown = torch.stack([torch.zeros(()).expand(rows.stop - rows.start, columns.stop - columns.start)]
+                        + [scenes.target(index, one, rows, columns) for one in named.values()])  # fmt: skip
+    numbers = torch.tensor([-1, *(defect_kinds().index(name) for name in named)])
+    most, place = shown.max(0)
+    alone = (most > CLEARLY) & ((shown > BARELY).sum(0) == 1)
+    return torch.where(alone, numbers[place], -1)
 
 
 def _window(random: np.random.Generator, side: int, grid: int) -> tuple[int, int]:
@@ -132,7 +155,8 @@ def _window(random: np.random.Generator, side: int, grid: int) -> tuple[int, int
 def _choose(
     said: Sequence[Sentence], windows: WindowSettings, mirrored: bool, random: np.random.Generator
 ) -> list[Sentence]:
-    """One sentence for all defects, the others anything else; no directions for a mirrored window."""
+    """One sentence for all defects, the others anything else, no directions for a mirrored window; each once if
+    there are enough."""
     everything = [one for one in said if one.kind == EVERYTHING]
     rest = [
         one
@@ -140,5 +164,8 @@ def _choose(
         if one.kind != EVERYTHING and not (mirrored and (one.kind == "position" or names_direction(one.text)))
     ]
     first = everything[int(random.integers(len(everything)))]
-    more = random.integers(len(rest or everything), size=windows.sentences - 1)
-    return [first, *((rest or everything)[int(i)] for i in more)]
+    rest = rest or everything
+    more = np.resize(
+        random.permutation(len(rest)), windows.sentences - 1
+    )  # again from the start where too few
+    return [first, *(rest[int(i)] for i in more)]

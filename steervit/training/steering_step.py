@@ -7,7 +7,7 @@ Letters: B samples, L text tokens, N image tokens, D trunk width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +18,30 @@ from steervit.model import SteerViT
 from steervit.trunk import embed
 
 
-class SteeringStep(nn.Module):
-    """A SteerViT as it is trained. DistributedDataParallel wraps this module, so forward is all it does."""
+class Output(NamedTuple):
+    """logits (B*T, n) of patches for their image's sentences; kinds (B, n, K), which kind of thing each shows."""
 
-    def __init__(self, model: SteerViT, checkpoint_activations: bool = False) -> None:
+    logits: Tensor
+    kinds: Tensor | None = None
+
+
+class SteeringStep(nn.Module):
+    """A SteerViT as it is trained. DistributedDataParallel wraps this module, so forward is all it does.
+
+    With `kinds`, a linear layer tells from the trunk's last tokens what kind of thing a patch shows; it teaches the
+    trunk and is not kept. Raises ValueError when text enters before the last block: such tokens have no one answer.
+    """
+
+    def __init__(self, model: SteerViT, checkpoint_activations: bool = False, kinds: int = 0) -> None:
         super().__init__()
         self.model, self.checkpoint_activations = model, checkpoint_activations
+        self.kinds = nn.Linear(model.feature_dim, kinds) if kinds else None
+        if kinds and len(model.late_layers()) < len(model.cross_attention):
+            raise ValueError(
+                "train.kinds needs model.fusion: late, so that tokens before it know no sentence"
+            )
 
-    def forward(self, images: Tensor, text: Tensor, mask: Tensor, patches: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, text: Tensor, mask: Tensor, patches: Tensor | None = None) -> Output:
         """images (B, 3, S, S), mask (B*T, L) bool, and text: unit-length token features (B*T, L, d_t), or
         token ids (B*T, L) when the text tower learns too -> logits (B*T, h*w).
 
@@ -39,9 +55,12 @@ class SteeringStep(nn.Module):
         x = self._frozen_prefix(images, first, patches)
         for i, block in enumerate(model.trunk.blocks[first:], first):
             x = self._maybe_kept(i, block, x, text, mask)
+        kinds = None
+        if self.kinds is not None:
+            kinds = self.kinds(model.trunk.norm(x)[:, model.trunk.num_prefix_tokens :])
         for layer in model.late_layers():
             x = layer(_for_each(x, text), text, mask)
-        return model.segment_tokens(model.trunk.norm(x))
+        return Output(model.segment_tokens(model.trunk.norm(x)), kinds)
 
     def _first_learning_block(self) -> int:
         if any(parameter.requires_grad for parameter in self.model.trunk.parameters()):

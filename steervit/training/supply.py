@@ -108,6 +108,7 @@ class MixtureSupply:
         self.data, self.mixture, self._cutter = data, training, Cutter(data, model)
         self._validation = ValidationSamples(validation, self._cutter, per_source)
         self.validation_sources = self._validation.sources
+        self.kinds = 0
 
     def training(self, step: int, slot: int) -> Sample:
         """See `Supply`. A record that cannot be read is named in a warning, and another takes its place."""

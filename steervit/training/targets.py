@@ -36,6 +36,18 @@ def presence_loss(logits: Tensor, fractions: Tensor, full: float = 0.25, weight:
     )
 
 
+def kinds_loss(logits: Tensor, kinds: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, n, K) for the kind of each patch, kinds (B, n) in -1..K-1; -1 has no say.
+
+    The mean over patches with a kind; 0 where there is none.
+    """
+    known = (kinds >= 0).sum().clamp_min(1)
+    return (
+        F.cross_entropy(logits.float().flatten(0, 1), kinds.flatten(), ignore_index=-1, reduction="sum")
+        / known
+    )
+
+
 def pmass(logits: Tensor, fractions: Tensor) -> Tensor:
     """Softmax mass on patches whose target is above 0, per sample (B,); NaN where the mask is empty."""
     mass = (logits.float().softmax(-1) * (fractions > 0)).sum(-1)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .camera import any_camera
-from .defects import Mark, any_kind, damage
+from .defects import DEFECTS, Mark, any_kind, damage
 from .fields import Array, Rng, chance
 from .photos import PhotoSource
 from .stage import any_stage
+from .vocabulary import confusable
 
 GOOD_SHARE = 0.18
 _TRIES = 4
@@ -43,11 +44,16 @@ class Scene:
 
 
 def render_scene(
-    seed_or_rng: int | Rng, size: int = 256, photos: PhotoSource | None = None, kinds: list[str] | None = None
+    seed_or_rng: int | Rng,
+    size: int = 256,
+    photos: PhotoSource | None = None,
+    kinds: list[str] | None = None,
+    several: bool = False,
 ) -> Scene:
     """Render a scene of `size` x `size` pixels (64 or more); `kinds` limits the defects to choose from.
 
-    About one scene in five has no defect. Raises ValueError for a smaller size.
+    About one scene in five has no defect; with `several`, all have two to four, of kinds that nobody confuses
+    (or fewer, where no more could be seen). Raises ValueError for a smaller size.
     """
     if size < 64:
         raise ValueError(f"expected a size of 64 pixels or more, got {size}; small scenes show no defect")
@@ -56,9 +62,9 @@ def render_scene(
     # Enlarged photographs are soft; sharp defects on them would be a give-away.
     camera = any_camera(rng, softness=0.8 if stage.surface.name == "photograph" else 0.0)
     marks: list[Mark] = []
-    if not chance(rng, GOOD_SHARE):
-        for _ in range(_how_many(rng)):
-            mark = _one_mark(rng, stage, camera, kinds)
+    if several or not chance(rng, GOOD_SHARE):
+        for _ in range(int(rng.integers(2, 5)) if several else _how_many(rng)):
+            mark = _one_mark(rng, stage, camera, _apart_from(marks, kinds) if several else kinds)
             if mark is not None:
                 marks.append(mark)
     image = camera.take(rng, stage.view)
@@ -69,12 +75,17 @@ def render_scene(
 
 
 def _one_mark(rng: Rng, stage, camera, kinds: list[str] | None) -> Mark | None:
-    for _ in range(_TRIES):
+    for _ in range(_TRIES if kinds != [] else 0):
         kind = any_kind(rng) if kinds is None else kinds[int(rng.integers(len(kinds)))]
         mark = damage(rng, stage, camera, kind)
         if mark is not None:
             return mark
     return None
+
+
+def _apart_from(marks: list[Mark], kinds: list[str] | None) -> list[str]:
+    """Those of `kinds` (None: all) that nobody would confuse with the kinds of `marks`."""
+    return [kind for kind in kinds or DEFECTS if not confusable(kind, [mark.kind for mark in marks])]
 
 
 def _how_many(rng: Rng) -> int:

@@ -8,27 +8,31 @@ from .colours import name_colour
 from .defects import Mark
 from .fields import Array, Rng, chance, pick
 from .scene import Scene
-from .vocabulary import object_names, words
+from .vocabulary import confusable, object_names, words
 
+_ABSENT_KINDS, _ABSENT_THINGS = 3, 2
 KINDS = ("all", "defect", "colour", "position", "object", "background", "normal", "absent")
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A referring expression, the pixels it refers to (H x W bool; empty where there is no such thing), its kind."""
+    """A referring expression, the pixels it refers to (H x W bool; empty where there is no such thing), its kind.
+
+    `names` is the kind of defect whose every patch it means, where it means one.
+    """
 
     text: str
     mask: Array
     kind: str
+    names: str = ""
 
 
 def sentences(scene: Scene, rng: Rng) -> list[Sentence]:
-    """Eight to a dozen sentences: two or three on all defects first, then single ones, the object, what is absent."""
+    """A dozen sentences or more: two or three on all defects first, then single ones, the object, what is absent."""
     said = _on_all(scene, rng)
     for kind in scene.kinds:
-        said.append(
-            Sentence(_fill(rng, "defect", scene, d=_synonym(rng, kind)), scene.layers[kind], "defect")
-        )
+        texts = dict.fromkeys(_fill(rng, "defect", scene, d=_synonym(rng, kind)) for _ in range(2))
+        said += [Sentence(text, scene.layers[kind], "defect", kind) for text in texts]
     said += _by_colour(scene, rng) + _by_position(scene, rng)
     said.append(Sentence(_fill(rng, "object", scene), scene.layers["object"], "object"))
     background = ~scene.layers["object"]
@@ -126,46 +130,21 @@ def _on_absent(scene: Scene, rng: Rng) -> list[Sentence]:
     """Kinds of defect that are not there, and things that are not there: nothing to point at."""
     empty = np.zeros(scene.image.shape[:2], bool)
     absent = [kind for kind in words()["kinds"] if not confusable(kind, scene.kinds)]
-    said = []
-    if absent:
-        said.append(
-            Sentence(_fill(rng, "defect", scene, d=_synonym(rng, pick(rng, absent))), empty, "absent")
-        )
-    wrong = pick(rng, object_names())
-    if scene.object_name in words()["general"] or set(wrong.split()) & set(scene.object_name.split()):
-        return said
-    text = _right_article(pick(rng, words()["object"]).format(x=wrong))
-    if wrong not in _names_of(scene.material):
-        said.append(Sentence(text, empty, "absent"))
-    return said
+    drawn = rng.permutation(len(absent))[:_ABSENT_KINDS]
+    texts = [_fill(rng, "defect", scene, d=_synonym(rng, absent[i])) for i in drawn]
+    if scene.object_name not in words()["general"]:
+        wrong = [pick(rng, object_names()) for _ in range(_ABSENT_THINGS)]
+        texts += [
+            _right_article(pick(rng, words()["object"]).format(x=one))
+            for one in wrong
+            if _is_other(one, scene)
+        ]
+    return [Sentence(text, empty, "absent") for text in dict.fromkeys(texts)]
 
 
-# Kinds that people would not always tell apart in a picture; none is called absent where its neighbour is present.
-_ALIKE = (
-    {"scratch", "crack", "cut", "fold", "fibre", "slip"},
-    {"crack", "break", "missing piece", "broken edge", "cut", "hole"},
-    {
-        "stain",
-        "discolouration",
-        "wear",
-        "glue",
-        "misprint",
-        "smear",
-        "foreign patch",
-        "rough patch",
-        "contamination",
-    },
-    {"hole", "contamination", "foreign object", "stain", "glue", "missing piece"},
-    {"dent", "deformation", "fold", "rough patch", "glue", "smear", "wear"},
-    {"slip", "deformation", "foreign patch", "misprint"},
-    {"fibre", "foreign object", "contamination"},
-    {"foreign patch", "foreign object", "missing piece"},
-)
-
-
-def confusable(kind: str, present: list[str]) -> bool:
-    """Whether people might call a defect of this kind by the name of one of those present."""
-    return any(kind in group and group & set(present) for group in _ALIKE) or kind in present
+def _is_other(name: str, scene: Scene) -> bool:
+    """Whether nobody would call the object of the scene so."""
+    return not set(name.split()) & set(scene.object_name.split()) and name not in _names_of(scene.material)
 
 
 def _names_of(material: str) -> list[str]:

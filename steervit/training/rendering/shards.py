@@ -18,7 +18,7 @@ from .photos import PhotoSource
 from .scene import Scene, render_scene
 from .sentences import Sentence, sentences
 
-_MOST_SENTENCES = 8
+_MOST_SENTENCES = 12
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def render_shards(
     size: int = 256,
     photos: PhotoSource | None = None,
     per_shard: int = 250,
+    several: bool = False,
 ) -> list[Path]:
     """Render scenes `start_seed` .. `start_seed + count - 1` into shards of `per_shard`; existing shards are kept.
 
@@ -51,15 +52,15 @@ def render_shards(
         path = folder / f"scenes-{first:08d}-{last:08d}-{size}.npz"
         paths.append(path)
         if not path.exists():
-            _write(path, range(first, last), size, photos)
+            _write(path, range(first, last), size, photos, several)
     return paths
 
 
-def _write(path: Path, seeds: range, size: int, photos: PhotoSource | None) -> None:
+def _write(path: Path, seeds: range, size: int, photos: PhotoSource | None, several: bool) -> None:
     images, masks, index = [], [], []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        scene = render_scene(rng, size, photos)
+        scene = render_scene(rng, size, photos, several=several)
         images.append(scene.image)
         entry, packed = _describe(seed, scene, rng)
         index.append(entry)
@@ -78,14 +79,14 @@ def _describe(seed: int, scene: Scene, rng: Rng) -> tuple[dict, bytes]:
     said = []
     for sentence in chosen:
         number = masks.setdefault(np.packbits(sentence.mask).tobytes(), len(masks))
-        said.append([sentence.text, sentence.kind, number])
+        said.append([sentence.text, sentence.kind, number, sentence.names])
     packed = zlib.compress(b"".join(masks), 6)
     entry = {"seed": seed, "object": scene.object_name, "bytes": len(packed), "sentences": said}
     return entry | {"kinds": scene.kinds, "material": scene.material}, packed
 
 
 def choose(said: list[Sentence], rng: Rng) -> list[Sentence]:
-    """At most eight sentences: the first on all defects always, then a random choice, in their old order."""
+    """At most twelve sentences: the first on all defects always, then a random choice, in their old order."""
     if len(said) <= _MOST_SENTENCES:
         return said
     kept = rng.choice(np.arange(1, len(said)), _MOST_SENTENCES - 1, replace=False)
@@ -105,7 +106,9 @@ def read_shard(path: str | Path) -> Iterator[StoredScene]:
         offset += entry["bytes"]
         bits = np.frombuffer(packed, np.uint8).reshape(-1, -(-height * width // 8))
         masks = np.unpackbits(bits, axis=1, count=height * width).reshape(-1, height, width).astype(bool)
-        said = [Sentence(text, masks[number], kind) for text, kind, number in entry["sentences"]]
+        said = [
+            Sentence(text, masks[number], kind, *names) for text, kind, number, *names in entry["sentences"]
+        ]
         yield StoredScene(entry["seed"], image, entry["object"], said)
 
 
@@ -116,10 +119,11 @@ def read_shard(path: str | Path) -> Iterator[StoredScene]:
 @click.option("--start", "start_seed", default=0, show_default=True, help="First seed.")
 @click.option("--count", default=1000, show_default=True, help="How many scenes.")
 @click.option("--size", default=256, show_default=True, help="Side of the images in pixels.")
+@click.option("--several", is_flag=True, help="Two to four defects in every scene, of kinds nobody confuses.")
 @click.option(
     "--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of photographs."
 )
-def main(out_dir: Path, start_seed: int, count: int, size: int, photos: Path | None) -> None:
+def main(out_dir: Path, start_seed: int, count: int, size: int, several: bool, photos: Path | None) -> None:
     """Render inspection scenes into npz shards.
 
     Example: python -m steervit.training.rendering.shards --out scenes --start 0 --count 1000
@@ -128,7 +132,7 @@ def main(out_dir: Path, start_seed: int, count: int, size: int, photos: Path | N
 
     cv2.setNumThreads(1)
     source = PhotoSource(photos) if photos else None
-    paths = render_shards(out_dir, start_seed, count, size, source)
+    paths = render_shards(out_dir, start_seed, count, size, source, several=several)
     click.echo(f"{count} scenes in {len(paths)} shards in {out_dir}")
 
 

@@ -15,6 +15,12 @@ def words() -> dict:
 
 
 @cache
+def defect_kinds() -> tuple[str, ...]:
+    """The kinds of defects by name, in a fixed order."""
+    return tuple(words()["kinds"])
+
+
+@cache
 def object_names() -> tuple[str, ...]:
     """Every object name there is, in a fixed order, each once."""
     groups = [*words()["parts"].values(), *words()["surfaces"].values(), words()["others"]]
@@ -36,3 +42,31 @@ def _name(rng: Rng, fitting: list[str]) -> str:
     if chance(rng, 0.06):
         return pick(rng, object_names())
     return pick(rng, fitting)
+
+
+# Kinds that people would not always tell apart in a picture; none is called absent where its neighbour is present.
+_ALIKE = (
+    {"scratch", "crack", "cut", "fold", "fibre", "slip"},
+    {"crack", "break", "missing piece", "broken edge", "cut", "hole"},
+    {
+        "stain",
+        "discolouration",
+        "wear",
+        "glue",
+        "misprint",
+        "smear",
+        "foreign patch",
+        "rough patch",
+        "contamination",
+    },
+    {"hole", "contamination", "foreign object", "stain", "glue", "missing piece"},
+    {"dent", "deformation", "fold", "rough patch", "glue", "smear", "wear"},
+    {"slip", "deformation", "foreign patch", "misprint"},
+    {"fibre", "foreign object", "contamination"},
+    {"foreign patch", "foreign object", "missing piece"},
+)
+
+
+def confusable(kind: str, present: list[str]) -> bool:
+    """Whether people might call a defect of this kind by the name of one of those present."""
+    return any(kind in group and group & set(present) for group in _ALIKE) or kind in present

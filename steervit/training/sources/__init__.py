@@ -32,8 +32,6 @@ READERS: dict[str, Callable[..., Sequence[Record]]] = {
     "rendered": rendered.read,
 }
 
-SCENE_OPTIONS = ("size", "scenes", "photos")  # of `rendered.read`, those that decide its shards
-
 
 def read_mixture(
     sources: Mapping[str, Mapping[str, Any]],
@@ -77,11 +75,12 @@ def scene_shards(
             f"source {name!r}: data.windows trains on rendered scenes, and this source is of kind {kind!r}; "
             "take the source away, or set data.windows to null to read whole images"
         )
-    defaults = inspect.signature(rendered.read).parameters
-    wanted = {key: options.get(key, defaults[key].default) for key in SCENE_OPTIONS}
-    wanted["processes"] = options.get("processes", processes)
+    defaults = {key: one.default for key, one in inspect.signature(rendered.read).parameters.items()}
+    chosen = {**defaults, "processes": processes, **options}
+    drawing = rendered.Drawing(chosen["size"], chosen["photos"], chosen["several"])
+    wanted = {key: chosen[key] for key in ("scenes", "processes")}
     try:
-        return rendered.shards(options.get("root"), "train", index=index, **wanted), weight
+        return rendered.shards(options.get("root"), "train", drawing, index=index, **wanted), weight
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"source {name!r}: {error}") from error
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from steervit.training.index import Row, default_folder, open_records
 from steervit.training.masks import MaskError, encode
 from steervit.training.records import Record, Records
 
-FIRST_VALIDATION_SEED = 1 << 31  # training scenes are numbered from 0, and are never as many
+FIRST_SEVERAL_SEED = 1 << 30  # of scenes with several defects; others are numbered from 0
+FIRST_VALIDATION_SEED = 1 << 31  # training scenes are never as many
 MOST_VALIDATION = 500  # scenes
 PER_SHARD = 100  # scenes drawn by one process at a time, and lost when it is interrupted
 
@@ -33,6 +34,7 @@ def read(
     scenes: int = 20_000,
     sentences_per_scene: int = 4,
     photos: Path | None = None,
+    several: bool = False,
     stored: bool = False,
     processes: int = 1,
     index: Path | None = None,
@@ -42,39 +44,48 @@ def read(
     `root`, those of the shards in `root/<split>` or `root`.
 
     Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
-    photographs that materials may be cut from. Validation scenes are never training's, and a tenth as many
-    (at most 500). A sentence may name what is not there; its mask is empty. Raises FileNotFoundError without
-    shards, ValueError for another split.
+    photographs that materials may be cut from. With `several`, every scene has two to four defects. Validation
+    scenes are never training's, and a tenth as many (at most 500). A sentence may name what is not there; its
+    mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
     """
+    drawing = Drawing(size, photos, several)
     if root is None and not stored:
-        return RenderedScenes(*_numbers(split, scenes), sentences_per_scene, size, photos)
+        return RenderedScenes(*_numbers(split, scenes, several), sentences_per_scene, drawing)
     index = index or default_folder()
-    found = shards(root, split, size=size, scenes=scenes, photos=photos, processes=processes, index=index)
+    found = shards(root, split, drawing, scenes=scenes, processes=processes, index=index)
     return _records(found, split, sentences_per_scene, index)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How scenes are drawn: their side in pixels, photographs to cut materials from, several defects in each."""
+
+    size: int
+    photos: Path | None = None
+    several: bool = False
+
+    def scene(self, random: np.random.Generator) -> Any:
+        """The next scene of `random`."""
+        from steervit.training.rendering.scene import render_scene
+
+        return render_scene(random, self.size, _photos(self.photos), several=self.several)
+
+
 def shards(
-    root: Path | None,
-    split: str,
-    *,
-    size: int,
-    scenes: int,
-    photos: Path | None,
-    processes: int,
-    index: Path,
+    root: Path | None, split: str, drawing: Drawing, *, scenes: int, processes: int, index: Path
 ) -> list[Path]:
     """The shards that `read` takes its records from; those that are missing are drawn first."""
     if root is not None:
         return _shards_in(root / split if (root / split).is_dir() else root)
-    return _drawn_once(*_numbers(split, scenes), size, photos, processes, index)
+    return _drawn_once(*_numbers(split, scenes, drawing.several), drawing, processes, index)
 
 
-def _numbers(split: str, scenes: int) -> tuple[int, int]:
+def _numbers(split: str, scenes: int, several: bool) -> tuple[int, int]:
     """The first scene of a split, and how many there are."""
     if split not in ("train", "validation"):
         raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
     if split == "train":
-        return 0, scenes
+        return FIRST_SEVERAL_SEED if several else 0, scenes
     return FIRST_VALIDATION_SEED, min(max(scenes // 10, 1), MOST_VALIDATION)
 
 
@@ -85,8 +96,7 @@ class RenderedScenes(Sequence[Record]):
     first: int
     scenes: int
     sentences_per_scene: int
-    size: int
-    photos: Path | None = None
+    drawing: Drawing
 
     def __len__(self) -> int:
         return self.scenes * self.sentences_per_scene
@@ -97,7 +107,7 @@ class RenderedScenes(Sequence[Record]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected an index below {len(self)}, got {index}")
         scene, turn = divmod(index % len(self), self.sentences_per_scene)
-        drawn = DrawnSentence(self.first + scene, turn, self.size, self.photos)
+        drawn = DrawnSentence(self.first + scene, turn, self.drawing)
         return Record(drawn, drawn.text, drawn, "rendered", str(drawn.seed))
 
 
@@ -107,17 +117,15 @@ class DrawnSentence:
 
     seed: int
     turn: int
-    size: int
-    photos: Path | None = field(default=None, compare=False)
+    drawing: Drawing
 
     @cached_property
     def _drawn(self) -> tuple[np.ndarray, str, np.ndarray]:
-        from steervit.training.rendering.scene import render_scene
         from steervit.training.rendering.sentences import sentences
         from steervit.training.rendering.shards import choose
 
         random = np.random.default_rng(self.seed)
-        scene = render_scene(random, self.size, _photos(self.photos))
+        scene = self.drawing.scene(random)
         listed = choose(sentences(scene, random), random)  # as the shards hold them
         chosen = listed[self.turn % len(listed)]
         return scene.image, chosen.text, chosen.mask
@@ -133,8 +141,9 @@ class DrawnSentence:
 
     def decode(self, size_hw: tuple[int, int]) -> np.ndarray:
         """The mask of what the sentence names, bool size x size."""
-        if tuple(size_hw) != (self.size, self.size):
-            raise MaskError(f"a scene of {self.size} pixels has no mask of {size_hw}")
+        size = self.drawing.size
+        if tuple(size_hw) != (size, size):
+            raise MaskError(f"a scene of {size} pixels has no mask of {size_hw}")
         return self._drawn[2]
 
     def pack(self) -> bytes:
@@ -150,32 +159,30 @@ def _photos(folder: Path | None) -> Any:
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _DrawShard:
     """Draws one shard, in any process."""
 
     folder: Path
-    size: int
-    photos: Path | None
+    drawing: Drawing
 
     def __call__(self, numbers: tuple[int, int]) -> None:
         from steervit.training.rendering.shards import render_shards
 
-        render_shards(self.folder, *numbers, self.size, _photos(self.photos), numbers[1])
+        how = self.drawing
+        render_shards(self.folder, *numbers, how.size, _photos(how.photos), numbers[1], how.several)
 
 
-def _drawn_once(
-    first: int, scenes: int, size: int, photos: Path | None, processes: int, index: Path
-) -> list[Path]:
-    wanted = [first, size, str(photos), PER_SHARD, _renderer_hash()]
+def _drawn_once(first: int, scenes: int, drawing: Drawing, processes: int, index: Path) -> list[Path]:
+    wanted = [first, drawing.size, str(drawing.photos), drawing.several, PER_SHARD, _renderer_hash()]
     folder = index / "drawn" / hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(first, first + scenes, PER_SHARD)
     jobs = [(start, min(PER_SHARD, first + scenes - start)) for start in starts]
-    paths = {job: folder / f"scenes-{job[0]:08d}-{sum(job):08d}-{size}.npz" for job in jobs}
+    paths = {job: folder / f"scenes-{job[0]:08d}-{sum(job):08d}-{drawing.size}.npz" for job in jobs}
     with FileLock(folder / "lock"):  # of several processes one draws, the others wait
         missing = [job for job in jobs if not paths[job].exists()]
         title = f"drawing {sum(count for _, count in missing):,} scenes"
-        run_all(_Drawing(folder, size, photos), missing, processes, title)
+        run_all(_DrawShard(folder, drawing), missing, processes, title)
     return list(paths.values())
 
 
