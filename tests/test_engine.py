@@ -229,7 +229,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
 # Going on ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("learn", ["steering", "all"])
+@pytest.mark.parametrize("learn", ["steering", "steering+text", "all"])
 def test_a_run_killed_with_9_goes_on_bit_for_bit(tmp_path, learn):
     settings = [f"train.trainable={learn}", "train.steps=12", "train.save_every=5", "train.log_every=3",
                 "model.head_init_std=0.1", "model.gate_init=0.2", "train.validate_every=4"]  # fmt: skip

@@ -1,5 +1,6 @@
 """Training nano by the general engine: cached features, windows, averaging, going on, export."""
 
+import numpy as np
 import pytest
 import torch
 from drawn_recipes import TINY_SCENES, TRAIN
@@ -16,6 +17,7 @@ from steervit.training.logs import read_metrics
 from steervit.training.optim import set_trainable
 from steervit.training.recipe import load
 from steervit.training.rendering.shards import read_shard
+from steervit.training.rendering.vocabulary import defect_kinds
 from steervit.training.samples import collate
 from steervit.training.scene_cache import CachedScenes, FeatureCache
 from steervit.training.state import load_newest
@@ -87,6 +89,23 @@ def test_windows_are_cut_alike_and_the_first_sentence_asks_for_everything(tmp_pa
     assert "position" not in kinds[True]
 
 
+def test_patches_are_told_the_one_kind_they_show(tmp_path):
+    _, supply = prepared(tmp_path, "data.windows={side: 8, sentences: 6}", "data.augment=false")
+    seen, kind_names = set(), [*defect_kinds(), ""]
+    for number in range(12):
+        window, (_, index) = supply.training(*divmod(number, 4)), supply.scenes.locate(*divmod(number, 4))
+        records = supply.scenes.sources[0].records
+        covered = {s.names: records.target(index, s).flatten() for s in records.sentences(index) if s.names}
+        said = {one.text: one.names for one in records.sentences(index)}
+        assert [kind_names[number] for number in window.named] == [said[text] for text in window.texts]
+        for patch, kind in enumerate(window.kinds.tolist()):
+            there = {name for name, fractions in covered.items() if fractions[patch] > 0.1}
+            clear = {name for name in there if covered[name][patch] > 0.3}
+            assert kind == (defect_kinds().index(*clear) if clear and len(there) == 1 else -1)
+            seen.add(kind)
+    assert -1 in seen and len(seen) > 3
+
+
 def test_silenced_features_take_their_mean(tmp_path):
     model, supply = prepared(tmp_path, "data.windows={side: 4, sentences: 1, feature_dropout: 0.5}")
     window = supply.training(0, 0)
@@ -126,6 +145,17 @@ def test_patches_at_the_border_are_learned_as_well(tmp_path):
     assert corners > 0.12 * middle  # starts drawn evenly would give 0.04 / 0.64
 
 
+def test_windows_are_laid_where_a_defect_is(tmp_path):
+    _, anywhere = prepared(tmp_path, "data.windows={side: 2, sentences: 1}")
+    _, there = prepared(tmp_path, "data.windows={side: 2, sentences: 1, at_defects: 0.99}")
+    places = [divmod(number, 4) for number in range(60)]
+    seen = [np.mean([bool(supply.training(*place).targets[0].max() > 0.3) for place in places])
+            for supply in (anywhere, there)]  # fmt: skip
+    assert seen[0] < 0.4 and seen[1] > seen[0] + 0.2
+    again, flipped = there.training(0, 0), there.training(0, 0)
+    assert torch.equal(again.targets, flipped.targets)
+
+
 def test_features_are_computed_again_only_where_they_are_stale_or_missing(tmp_path):
     model, _ = prepared(tmp_path)
     index = run.default_folder()
@@ -155,6 +185,7 @@ def test_features_are_computed_again_only_where_they_are_stale_or_missing(tmp_pa
         (["data.sources={squares: {kind: lvis, root: x}}"], "'squares': data.windows trains on rendered"),
         (["data.sources.rendered.sizes=3"], "did you mean 'size'"),
         (["train.averaging=1.5"], "train.averaging from 0 to below 1"),
+        (["train.kinds=1", "model.fusion=early", "model.cross_attn_layers=[1]"], "needs model.fusion: late"),
     ],
 )
 def test_mistakes_are_named(tmp_path, settings, message):
@@ -185,15 +216,18 @@ def test_the_average_is_an_exponential_one(tmp_path):
     assert model.head.bias.item() == 2.0
 
 
-def test_training_goes_on_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("kinds", [0, 2])
+def test_training_goes_on_bit_for_bit(tmp_path, kinds):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    trained(whole, "train.steps=6")
-    trained(cut, "train.steps=4")
-    trained(cut, "train.steps=6", resume=True)
+    late = (f"train.kinds={kinds}", "model.fusion=late", "model.cross_attn_layers=[3]")
+    trained(whole, "train.steps=6", *late)
+    trained(cut, "train.steps=4", *late)
+    trained(cut, "train.steps=6", *late, resume=True)
     numbers = [[line.get("loss") for line in read_metrics(out) if "loss" in line] for out in (whole, cut)]
     assert numbers[0] == numbers[1] and len(numbers[0]) == 6
     a, b = (load_newest(out / "state") for out in (whole, cut))
-    for part in ("learned", "average", "buffers"):
+    assert bool(a["kinds"]) == bool(kinds)
+    for part in ("learned", "average", "buffers", *["kinds"] * bool(kinds)):
         assert a[part] and all(torch.equal(tensor, b[part][name]) for name, tensor in a[part].items()), part
     assert not torch.equal(a["learned"]["head.weight"], a["average"]["head.weight"])
 

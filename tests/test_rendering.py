@@ -166,6 +166,25 @@ def test_sentences_point_at_their_layers(scenes):
     assert seen == set(KINDS)
 
 
+def test_a_named_kind_is_the_one_pointed_at(scenes):
+    for seed, scene in enumerate(scenes):
+        for sentence in sentences(scene, np.random.default_rng(seed)):
+            if sentence.names:
+                assert np.array_equal(sentence.mask, scene.layers.get(sentence.names, sentence.mask & False))
+                assert any(word in sentence.text for word in vocabulary.words()["kinds"][sentence.names])
+            assert bool(sentence.names) or sentence.kind != "defect"
+
+
+def test_scenes_with_several_defects_have_no_two_that_look_alike():
+    drawn = [render_scene(seed, SIZE, several=True) for seed in range(8)]
+    assert sum(len(scene.kinds) >= 2 for scene in drawn) >= 6  # where no second could be seen, there is one
+    assert max(len(scene.kinds) for scene in drawn) >= 3
+    for scene in drawn:
+        assert len(scene.kinds) == len(scene.marks)
+        for kind in scene.kinds:
+            assert not vocabulary.confusable(kind, [other for other in scene.kinds if other != kind])
+
+
 def test_absent_sentences_name_no_present_kind(scenes):
     for seed, scene in enumerate(scenes):
         said = sentences(scene, np.random.default_rng(seed))
@@ -228,9 +247,11 @@ def test_shards_keep_scenes_whole(tmp_path):
         expected = shards.choose(sentences(fresh, rng), rng)
         assert np.array_equal(scene.image, fresh.image)
         assert scene.object_name == fresh.object_name
-        assert [(s.text, s.kind) for s in scene.sentences] == [(s.text, s.kind) for s in expected]
+        assert [(s.text, s.kind, s.names) for s in scene.sentences] == [
+            (s.text, s.kind, s.names) for s in expected
+        ]
         assert all(np.array_equal(a.mask, b.mask) for a, b in zip(scene.sentences, expected, strict=True))
-        assert 1 <= len(scene.sentences) <= 8
+        assert 1 <= len(scene.sentences) <= 12
     shards.render_shards(tmp_path, 5, 3, SIZE)
     assert path.read_bytes() == written
 

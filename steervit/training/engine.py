@@ -31,7 +31,7 @@ from steervit.training.resume import check_same_run, shared_state
 from steervit.training.samples import Batch, Supply, collate, training_batches
 from steervit.training.schedule import learning_rate
 from steervit.training.steering_step import Output, SteeringStep
-from steervit.training.targets import kinds_loss, pmass, presence_loss, segmentation_loss
+from steervit.training.targets import kinds_loss, naming_loss, pmass, segmentation_loss
 from steervit.training.text_cache import TextCache
 from steervit.training.validation import ALL, validate
 
@@ -121,12 +121,10 @@ class Trainer:
             group["lr"] = rate
         targets = batch.targets.to(self.processes.device, non_blocking=True)
         with self._precision():
-            logits, kinds = self._output(batch)
+            output = self._output(batch)
+        logits = output.logits
         loss = segmentation_loss(logits, targets)
-        if kinds is not None and batch.kinds is not None:
-            loss = loss + self.settings.kinds * kinds_loss(kinds, batch.kinds.to(kinds.device))
-        if self.settings.presence:
-            loss = loss + self.settings.presence * presence_loss(logits, targets)
+        loss = loss + self.settings.kinds * self._kinds_loss(output, batch)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.settings.clip)
@@ -134,6 +132,14 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self._count(loss.detach(), pmass(logits.detach(), batch.covered.to(targets.device)))
+
+    def _kinds_loss(self, output: Output, batch: Batch) -> Tensor | float:
+        """How well patches and sentences are told apart by kind; 0 where nothing says which is which."""
+        if output.kinds is None or output.named is None or batch.kinds is None or batch.named is None:
+            return 0.0
+        kinds, named = batch.kinds.to(output.kinds.device), batch.named.to(output.kinds.device)
+        told = kinds_loss(output.kinds, kinds) + kinds_loss(output.named, named)
+        return told + naming_loss(output.logits.unflatten(0, (len(kinds), -1)), kinds, named)
 
     def _count(self, loss: Tensor, mass: Tensor) -> None:
         # Stays on the device: a number is only fetched when it is written.
@@ -200,8 +206,8 @@ class Trainer:
         text, mask = self._text(batch.texts)
         pixels = batch.pixels.to(device, non_blocking=True)
         patches = None if batch.patches is None else batch.patches.to(device, non_blocking=True)
-        logits, kinds = (module or self.step_module)(pixels, text.to(device), mask.to(device), patches)
-        return Output(logits.float(), kinds)
+        output = (module or self.step_module)(pixels, text.to(device), mask.to(device), patches)
+        return output._replace(logits=output.logits.float())
 
     @torch.no_grad()
     def _quiet_logits(self, batch: Batch) -> Tensor:

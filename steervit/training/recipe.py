@@ -53,11 +53,13 @@ class WindowSettings:
 
     side: int = 16  # patches; a scene of fewer is taken whole
     sentences: int = 2  # per scene: one asks for every defect, the others for anything else
+    at_defects: float = 0.0  # share of the windows that are laid where a defect is, in scenes that have one
     feature_dropout: float = 0.1  # share of the features that is silenced, per scene
     salience: float = 0.0  # a scene is left out whose defects the fixed filters alone rank below this AUROC
 
     def __post_init__(self) -> None:
         _at_least("data.windows", self, side=1, sentences=1)
+        _below_one("data.windows.at_defects", self.at_defects)
         _below_one("data.windows.feature_dropout", self.feature_dropout)
         _below_one("data.windows.salience", self.salience)
 

@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 class WindowSample(NamedTuple):
     """A window of n patches with T sentences: features (n, F) of the patches, what the fixed part of the trunk
     gives; their numbers in the image, row by row (n); targets (T, n), 0..1; kinds (n), the number of the kind of
-    thing that each patch shows, or -1."""
+    thing that each patch shows, or -1; named (T), that of the kind that each sentence asks for, or -1."""
 
     features: Tensor
     patches: Tensor
@@ -37,6 +37,7 @@ class WindowSample(NamedTuple):
     texts: tuple[str, ...]
     source: str
     kinds: Tensor
+    named: Tensor
 
 
 class Supply(Protocol):
@@ -61,7 +62,8 @@ class Supply(Protocol):
 @dataclass(frozen=True)
 class Batch:
     """pixels (B, 3, S, S), or with `patches` (B, n) the features (B, n, F) of those; targets and covered
-    (B*T, h*w or n); B*T sentences and their sources, image by image; kinds (B, n). T is 1 for whole images."""
+    (B*T, h*w or n); B*T sentences and their sources, image by image; kinds (B, n); named
+    (B, T). T is 1 for whole images."""
 
     pixels: Tensor
     targets: Tensor
@@ -70,6 +72,7 @@ class Batch:
     sources: list[str]
     patches: Tensor | None = None
     kinds: Tensor | None = None
+    named: Tensor | None = None
 
 
 def collate(samples: Sequence[Sample | WindowSample]) -> Batch:
@@ -97,6 +100,7 @@ def _collate_windows(windows: Sequence[WindowSample]) -> Batch:
         [window.source for window in windows for _ in window.texts],
         torch.stack([window.patches for window in windows]),
         torch.stack([window.kinds for window in windows]),
+        torch.stack([window.named for window in windows]),
     )
 
 

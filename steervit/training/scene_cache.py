@@ -40,7 +40,7 @@ SAME = 0.005  # mean difference of features kept as float16 to the same ones com
 @dataclass(frozen=True)
 class Sentence:
     """A sentence of a scene, its kind as the renderer calls it ("all": every defect), its row of targets, and the
-    kind of defect that it names, if one."""
+    kind of defect that it asks for, there or not."""
 
     text: str
     kind: str

@@ -111,7 +111,7 @@ class SceneSupply:
         flips = [axis for axis in (0, 1) if self.augment and random.random() < 0.5]
         chosen = _choose(scenes.sentences(index), self.windows, bool(flips), random)
         side = min(self.windows.side, self.grid)
-        top, left = _window(random, side, self.grid)
+        top, left = _window(random, side, self.grid, self._centre(scenes, index, random))
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
@@ -128,7 +128,20 @@ class SceneSupply:
             tuple(one.text for one in chosen),
             source.name,
             kinds.flatten(),
+            torch.tensor([defect_kinds().index(one.names) if one.names else -1 for one in chosen]),
         )
+
+    def _centre(self, scenes: CachedScenes, index: int, random: np.random.Generator) -> Tensor | None:
+        """A patch (row, column) of one of the scene's defects, as often as the recipe says."""
+        if random.random() >= self.windows.at_defects:
+            return None
+        said = scenes.sentences(index)
+        shown = [scenes.target(index, one) > CLEARLY for one in said if one.kind == "defect"]
+        places = [mask.nonzero() for mask in shown if mask.any()]
+        if not places:
+            return None
+        chosen = places[int(random.integers(len(places)))]
+        return chosen[int(random.integers(len(chosen)))]
 
     def validation(self, index: int) -> Sample:
         """See `Supply`: a whole image, through filters and all."""
@@ -146,9 +159,14 @@ def _kinds(scenes: CachedScenes, index: int, rows: slice, columns: slice) -> Ten
     return torch.where(alone, numbers[place], -1)
 
 
-def _window(random: np.random.Generator, side: int, grid: int) -> tuple[int, int]:
+def _window(
+    random: np.random.Generator, side: int, grid: int, centre: Tensor | None = None
+) -> tuple[int, int]:
     # Starts are drawn past the border and moved back: else patches at the border would hardly ever be learned.
-    starts = random.integers(-(side // 4), grid - side + 1 + side // 4, size=2).clip(0, grid - side)
+    low, high = np.full(2, -(side // 4)), np.full(2, grid - side + 1 + side // 4)
+    if centre is not None:  # somewhere in the window
+        low, high = centre.numpy() - side + 1, centre.numpy() + 1
+    starts = random.integers(low, high).clip(0, grid - side)
     return int(starts[0]), int(starts[1])
 
 

@@ -19,17 +19,20 @@ from steervit.trunk import embed
 
 
 class Output(NamedTuple):
-    """logits (B*T, n) of patches for their image's sentences; kinds (B, n, K), which kind of thing each shows."""
+    """logits (B*T, n) of patches for their image's sentences; which of K kinds of things each patch shows (B, n, K),
+    and which each sentence names (B, T, K)."""
 
     logits: Tensor
     kinds: Tensor | None = None
+    named: Tensor | None = None
 
 
 class SteeringStep(nn.Module):
     """A SteerViT as it is trained. DistributedDataParallel wraps this module, so forward is all it does.
 
-    With `kinds`, a linear layer tells from the trunk's last tokens what kind of thing a patch shows; it teaches the
-    trunk and is not kept. Raises ValueError when text enters before the last block: such tokens have no one answer.
+    With `kinds`, one linear layer tells from the trunk's last tokens what kind of thing a patch shows, and from the
+    mean of its text tokens what a sentence names; it teaches both the same words and is not kept. Raises ValueError
+    when text enters before the last block: such tokens have no one answer.
     """
 
     def __init__(self, model: SteerViT, checkpoint_activations: bool = False, kinds: int = 0) -> None:
@@ -55,12 +58,14 @@ class SteeringStep(nn.Module):
         x = self._frozen_prefix(images, first, patches)
         for i, block in enumerate(model.trunk.blocks[first:], first):
             x = self._maybe_kept(i, block, x, text, mask)
-        kinds = None
+        kinds = named = None
         if self.kinds is not None:
             kinds = self.kinds(model.trunk.norm(x)[:, model.trunk.num_prefix_tokens :])
+            mean = (text * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+            named = self.kinds(mean).unflatten(0, (len(images), -1))
         for layer in model.late_layers():
             x = layer(_for_each(x, text), text, mask)
-        return Output(model.segment_tokens(model.trunk.norm(x)), kinds)
+        return Output(model.segment_tokens(model.trunk.norm(x)), kinds, named)
 
     def _first_learning_block(self) -> int:
         if any(parameter.requires_grad for parameter in self.model.trunk.parameters()):

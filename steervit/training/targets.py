@@ -37,15 +37,38 @@ def presence_loss(logits: Tensor, fractions: Tensor, full: float = 0.25, weight:
 
 
 def kinds_loss(logits: Tensor, kinds: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, n, K) for the kind of each patch, kinds (B, n) in -1..K-1; -1 has no say.
+    """Cross-entropy of logits (B, n, K) for the kind of each patch or sentence, kinds (B, n) in -1..K-1.
 
-    The mean over patches with a kind; 0 where there is none.
+    The mean over the kinds of each sample, of the mean over what is of that kind: a scratch of four patches says
+    as much as a stain of forty. -1 has no say; 0 where there is nothing else.
     """
-    known = (kinds >= 0).sum().clamp_min(1)
-    return (
-        F.cross_entropy(logits.float().flatten(0, 1), kinds.flatten(), ignore_index=-1, reduction="sum")
-        / known
-    )
+    each = F.cross_entropy(logits.float().flatten(0, 1), kinds.flatten(), ignore_index=-1, reduction="none")
+    return (each * _shares(kinds, logits.shape[-1]).flatten()).sum()
+
+
+def naming_loss(logits: Tensor, kinds: Tensor, named: Tensor) -> Tensor:
+    """Of the sentences that name a kind, which means this patch? A cross-entropy over sentences.
+
+    logits (B, T, n) of patches for their image's sentences; kinds (B, n) of the patches and named (B, T) by the
+    sentences, -1: none. Patches that no sentence means, or all, have no say; kinds weigh as in `kinds_loss`.
+    """
+    asked = (named >= 0)[:, :, None]
+    meant = asked & (named[:, :, None] == kinds[:, None])
+    contested = meant.any(1) & (asked & ~meant).any(1)
+    scores, right = logits.float().transpose(1, 2)[contested], meant.transpose(1, 2)[contested]
+    asked = asked.expand_as(meant).transpose(1, 2)[contested]
+    each = scores.masked_fill(~asked, -torch.inf).logsumexp(-1) - scores.masked_fill(
+        ~right, -torch.inf
+    ).logsumexp(-1)
+    kinds = torch.where(contested, kinds, -1)
+    return (each * _shares(kinds, int(kinds.max().clamp_min(0)) + 1)[contested]).sum()
+
+
+def _shares(kinds: Tensor, count: int) -> Tensor:
+    """Weights (B, n) that sum to one and give each kind of each sample as much as any other; 0 for kind -1."""
+    found = F.one_hot(kinds + 1, count + 1).sum(1)[:, 1:]  # (B, K)
+    share = torch.where(kinds >= 0, 1 / found.gather(1, kinds.clamp_min(0)).clamp_min(1), 0.0)
+    return share / (found > 0).sum().clamp_min(1)
 
 
 def pmass(logits: Tensor, fractions: Tensor) -> Tensor:

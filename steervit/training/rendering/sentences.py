@@ -18,7 +18,7 @@ KINDS = ("all", "defect", "colour", "position", "object", "background", "normal"
 class Sentence:
     """A referring expression, the pixels it refers to (H x W bool; empty where there is no such thing), its kind.
 
-    `names` is the kind of defect whose every patch it means, where it means one.
+    `names` is the kind of defect it asks for, present or not, where it asks for all of one kind.
     """
 
     text: str
@@ -131,15 +131,12 @@ def _on_absent(scene: Scene, rng: Rng) -> list[Sentence]:
     empty = np.zeros(scene.image.shape[:2], bool)
     absent = [kind for kind in words()["kinds"] if not confusable(kind, scene.kinds)]
     drawn = rng.permutation(len(absent))[:_ABSENT_KINDS]
-    texts = [_fill(rng, "defect", scene, d=_synonym(rng, absent[i])) for i in drawn]
+    texts = {_fill(rng, "defect", scene, d=_synonym(rng, absent[i])): absent[i] for i in drawn}
     if scene.object_name not in words()["general"]:
         wrong = [pick(rng, object_names()) for _ in range(_ABSENT_THINGS)]
-        texts += [
-            _right_article(pick(rng, words()["object"]).format(x=one))
-            for one in wrong
-            if _is_other(one, scene)
-        ]
-    return [Sentence(text, empty, "absent") for text in dict.fromkeys(texts)]
+        others = [name for name in wrong if _is_other(name, scene)]
+        texts |= {_right_article(pick(rng, words()["object"]).format(x=name)): "" for name in others}
+    return [Sentence(text, empty, "absent", kind) for text, kind in texts.items()]
 
 
 def _is_other(name: str, scene: Scene) -> bool:
