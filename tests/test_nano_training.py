@@ -12,9 +12,11 @@ from steervit.filters import FEATURES, channels, mirror, oddness
 from steervit.self_similarity import standard_scores
 from steervit.training import run, scene_supply
 from steervit.training.averaging import Average
+from steervit.training.engine import Trainer
 from steervit.training.in_processes import run_all
 from steervit.training.logs import read_metrics
 from steervit.training.optim import set_trainable
+from steervit.training.processes import Processes
 from steervit.training.recipe import load
 from steervit.training.rendering.shards import read_shard
 from steervit.training.rendering.vocabulary import defect_kinds
@@ -22,6 +24,7 @@ from steervit.training.samples import collate
 from steervit.training.scene_cache import CachedScenes, FeatureCache
 from steervit.training.state import load_newest
 from steervit.training.steering_step import SteeringStep
+from steervit.training.targets import kinds_loss, naming_loss, presence_loss, segmentation_loss
 
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
@@ -104,6 +107,22 @@ def test_patches_are_told_the_one_kind_they_show(tmp_path):
             assert kind == (defect_kinds().index(*clear) if clear and len(there) == 1 else -1)
             seen.add(kind)
     assert -1 in seen and len(seen) > 3
+
+
+def test_kinds_are_learned_from_patches_sentences_and_both(tmp_path):
+    recipe = tiny("train.kinds=2", "train.presence=4", "model.fusion=late", "model.cross_attn_layers=[3]")
+    model, supply = run._on_windows(recipe, tmp_path, lambda text: None)
+    made = Trainer(recipe, model, supply, tmp_path, Processes(torch.device("cpu")))
+    batch = collate([supply.training(0, slot) for slot in range(4)])
+    output = made._output(batch)
+    logits = output.logits.unflatten(0, (4, -1))
+    assert output.kinds.shape == (4, 36, supply.kinds)
+    assert output.named.shape == (*batch.named.shape, supply.kinds)
+    told = [kinds_loss(output.kinds, batch.kinds), kinds_loss(output.named, batch.named),
+            naming_loss(logits, batch.kinds, batch.named)]  # fmt: skip
+    assert all(part > 0 for part in told)
+    plain = segmentation_loss(output.logits, batch.targets) + 4 * presence_loss(output.logits, batch.targets)
+    assert made._loss(output, batch, batch.targets).item() == pytest.approx((plain + 2 * sum(told)).item())
 
 
 def test_silenced_features_take_their_mean(tmp_path):

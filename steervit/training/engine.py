@@ -31,7 +31,7 @@ from steervit.training.resume import check_same_run, shared_state
 from steervit.training.samples import Batch, Supply, collate, training_batches
 from steervit.training.schedule import learning_rate
 from steervit.training.steering_step import Output, SteeringStep
-from steervit.training.targets import kinds_loss, naming_loss, pmass, segmentation_loss
+from steervit.training.targets import kinds_loss, naming_loss, pmass, presence_loss, segmentation_loss
 from steervit.training.text_cache import TextCache
 from steervit.training.validation import ALL, validate
 
@@ -122,21 +122,28 @@ class Trainer:
         targets = batch.targets.to(self.processes.device, non_blocking=True)
         with self._precision():
             output = self._output(batch)
-        logits = output.logits
-        loss = segmentation_loss(logits, targets)
-        loss = loss + self.settings.kinds * self._kinds_loss(output, batch)
+        loss = self._loss(output, batch, targets)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.settings.clip)
         self.optimiser.step()
         if self.average is not None:
             self.average.update()
-        self._count(loss.detach(), pmass(logits.detach(), batch.covered.to(targets.device)))
+        self._count(loss.detach(), pmass(output.logits.detach(), batch.covered.to(targets.device)))
 
-    def _kinds_loss(self, output: Output, batch: Batch) -> Tensor | float:
-        """How well patches and sentences are told apart by kind; 0 where nothing says which is which."""
-        if output.kinds is None or output.named is None or batch.kinds is None or batch.named is None:
-            return 0.0
+    def _loss(self, output: Output, batch: Batch, targets: Tensor) -> Tensor:
+        """The paper's loss, and what the recipe adds to it with which weight."""
+        loss = segmentation_loss(output.logits, targets)
+        if self.settings.presence:
+            loss = loss + self.settings.presence * presence_loss(output.logits, targets)
+        if self.settings.kinds:
+            loss = loss + self.settings.kinds * self._kinds_loss(output, batch)
+        return loss
+
+    def _kinds_loss(self, output: Output, batch: Batch) -> Tensor:
+        """How well patches and sentences are told apart by kind. Only for a supply that says which is which."""
+        assert output.kinds is not None and output.named is not None
+        assert batch.kinds is not None and batch.named is not None
         kinds, named = batch.kinds.to(output.kinds.device), batch.named.to(output.kinds.device)
         told = kinds_loss(output.kinds, kinds) + kinds_loss(output.named, named)
         return told + naming_loss(output.logits.unflatten(0, (len(kinds), -1)), kinds, named)

@@ -28,10 +28,8 @@ from steervit.training.scene_cache import CachedScenes, FeatureCache, Sentence
 from steervit.training.sources import scene_shards
 from steervit.training.supply import Cutter, ValidationSamples
 
-CLEARLY, BARELY = (
-    0.3,
-    0.1,
-)  # covered fraction from which a patch shows a kind, and above which it shows another too
+CLEARLY = 0.3  # covered fraction from which a patch shows a kind of defect
+BARELY = 0.1  # and above which it shows another one as well
 EVERYTHING = "all"  # the renderer's word for a sentence that asks for every defect
 
 
@@ -183,7 +181,5 @@ def _choose(
     ]
     first = everything[int(random.integers(len(everything)))]
     rest = rest or everything
-    more = np.resize(
-        random.permutation(len(rest)), windows.sentences - 1
-    )  # again from the start where too few
-    return [first, *(rest[int(i)] for i in more)]
+    mixed = random.permutation(len(rest))
+    return [first, *(rest[int(i)] for i in np.resize(mixed, windows.sentences - 1))]
