@@ -14,6 +14,7 @@ from steervit.training.rendering.scene import render_scene
 
 FOLDER = Path(steervit.__file__).parent / "nano"
 HELD_OUT = range(810_000, 810_080)
+TWO_KINDS = range(810_100, 810_112)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,20 @@ def test_the_object_and_the_anomaly_are_not_the_same_place(scenes):
         share(w, s.layers["object"]) - s.layers["object"].mean() for w, s in zip(whole, scenes, strict=True)
     ]
     assert np.mean(on_part) > 0.1  # "the <object>" lies on the object
+
+
+def test_it_tells_two_kinds_of_defect_apart_by_name():
+    mass = []
+    for scene in (render_scene(seed, 384, several=True) for seed in TWO_KINDS):
+        if len(scene.kinds) < 2:
+            continue
+        for named, other in (scene.kinds[:2], scene.kinds[1::-1]):
+            (heatmap,) = maps([scene], f"the {named} on the {{object}}")
+            apart = scene.layers[named] & ~scene.layers[other], scene.layers[other] & ~scene.layers[named]
+            mass.append([share(heatmap, mask) for mask in apart])
+    named, other = np.mean(mass, 0)
+    assert len(mass) >= 16
+    assert named > 2 * other
 
 
 def test_it_finds_more_than_chance_on_held_out_scenes(scenes):
