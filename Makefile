@@ -26,7 +26,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/ensemble.py
 	$(BIN)/python benchmarks/nano_threshold.py
-	$(BIN)/python benchmarks/nano_text.py
+	$(BIN)/python benchmarks/nano_text.py --scenes 100
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/train_step.py --recipe nano
 
