@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,6 +36,10 @@ class MapSettings:
     scales: str
     self_similarity: float
     dark_lines: float
+
+
+# Settings of an `Inspector` that add nothing to what the text says: for asking whether a model listens.
+TEXT_ALONE: dict[str, Any] = {"smooth": 0.0, "self_similarity": 0.0, "dark_lines": 0.0}
 
 
 def defaults(model: str, weights: str | None) -> tuple[MapSettings, OperatingPoint | None]:

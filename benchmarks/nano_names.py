@@ -31,16 +31,18 @@ def main(
     from anomaly.inspector import Inspector
     from anomaly.prompts import from_texts
     from anomaly.samples import read_mask
+    from anomaly.threshold import TEXT_ALONE
 
     samples = [s for s in folder_samples(folder) if s.defective and s.image.parent.name not in leave_out]
     called = {kind: kind for kind in sorted({sample.image.parent.name for sample in samples})}
     called |= dict(name.split("=", 1) for name in names)
     loaded = Inspector(model).model
     asked = [
-        Inspector(loaded, prompts=from_texts([f"the {name} on the {{object}}"]), activation="sigmoid",
-                  smooth=0, self_similarity=0, dark_lines=0)
+        Inspector(
+            loaded, prompts=from_texts([f"the {name} on the {{object}}"]), activation="sigmoid", **TEXT_ALONE
+        )
         for name in called.values()
-    ]  # fmt: skip
+    ]
     found: dict[str, list[list[float]]] = {kind: [] for kind in called}
     for sample in samples:
         image = read_image(sample.image)

@@ -22,17 +22,13 @@ def main(scenes: int, model: str) -> None:
     """Print the ratios."""
     from anomaly.inspector import Inspector
     from anomaly.prompts import from_texts
+    from anomaly.threshold import TEXT_ALONE
     from steervit.training.rendering.vocabulary import confusable, object_names
 
     def ask(text: str, image, name: str, activation: str):
         if (text, activation) not in asked:
             asked[text, activation] = Inspector(
-                loaded,
-                prompts=from_texts([text]),
-                activation=activation,
-                smooth=0,
-                self_similarity=0,
-                dark_lines=0,
+                loaded, prompts=from_texts([text]), activation=activation, **TEXT_ALONE
             )
         return asked[text, activation].inspect(image, name).heatmap
 

@@ -9,6 +9,7 @@ import torch
 import steervit
 from anomaly import Inspector
 from anomaly.prompts import from_texts
+from anomaly.threshold import TEXT_ALONE
 from steervit import SteerViT
 from steervit.training.rendering.scene import render_scene
 
@@ -25,8 +26,7 @@ def scenes():
 
 
 def maps(scenes, text):
-    alone = {"smooth": 0, "self_similarity": 0, "dark_lines": 0}  # what the text says, nothing else
-    inspector = Inspector("nano", prompts=from_texts([text]), activation="softmax", **alone)
+    inspector = Inspector("nano", prompts=from_texts([text]), activation="softmax", **TEXT_ALONE)
     return [inspector.inspect(scene.image, scene.object_name).heatmap for scene in scenes]
 
 

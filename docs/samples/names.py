@@ -6,6 +6,7 @@ Renderings that were not trained on, the first three of those with several defec
 (self-similarity, dark lines) is added. Brighter is a higher sigmoid, 0 to 1.
 """
 
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from anomaly.inspector import Inspector
 from anomaly.prompts import from_texts
+from anomaly.threshold import TEXT_ALONE
 from steervit.training.rendering.scene import Scene, render_scene
 
 FIRST_SEED, ROWS, SIDE, CAPTION = 810_100, 3, 210, 24
@@ -22,8 +24,8 @@ FIRST_SEED, ROWS, SIDE, CAPTION = 810_100, 3, 210, 24
 def main() -> None:
     """Write the picture."""
     model = Inspector("nano").model
-    scenes = (render_scene(seed, 384, several=True) for seed in range(FIRST_SEED, FIRST_SEED + 50))
-    chosen = [scene for scene, _ in zip((s for s in scenes if len(s.kinds) >= 2), range(ROWS), strict=False)]
+    scenes = (render_scene(seed, 384, several=True) for seed in count(FIRST_SEED))
+    chosen = islice((scene for scene in scenes if len(scene.kinds) >= 2), ROWS)
     rows = [np.hstack([_cell(*cell) for cell in _cells(model, scene)]) for scene in chosen]
     Image.fromarray(np.vstack(rows)).save(Path(__file__).parent.parent / "names.png", optimize=True)
 
@@ -35,8 +37,9 @@ def _cells(model: object, scene: Scene) -> list[tuple[np.ndarray, str]]:
 
 
 def _map(model: object, scene: Scene, text: str) -> np.ndarray:
-    alone = {"activation": "sigmoid", "smooth": 0, "self_similarity": 0, "dark_lines": 0}
-    inspector = Inspector(model, prompts=from_texts([text + " in the {object}"]), **alone)
+    inspector = Inspector(
+        model, prompts=from_texts([text + " in the {object}"]), activation="sigmoid", **TEXT_ALONE
+    )
     heatmap = inspector.inspect(scene.image, scene.object_name).heatmap
     return cv2.applyColorMap((heatmap * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
 

@@ -31,6 +31,7 @@ from steervit.training.supply import Cutter, ValidationSamples
 CLEARLY = 0.3  # covered fraction from which a patch shows a kind of defect
 BARELY = 0.1  # and above which it shows another one as well
 EVERYTHING = "all"  # the renderer's word for a sentence that asks for every defect
+ONE_KIND = "defect"  # and for one that asks for every defect of a kind that is there
 
 
 def draw_scenes(recipe: Recipe, index: Path) -> list[Source]:
@@ -107,13 +108,15 @@ class SceneSupply:
         source = self.scenes.sources[number]
         scenes, random = source.records, self.scenes.generator(step, slot)
         flips = [axis for axis in (0, 1) if self.augment and random.random() < 0.5]
-        chosen = _choose(scenes.sentences(index), self.windows, bool(flips), random)
+        said = scenes.sentences(index)
+        chosen = _choose(said, self.windows, bool(flips), random)
         side = min(self.windows.side, self.grid)
-        top, left = _window(random, side, self.grid, self._centre(scenes, index, random))
+        there = [one for one in said if one.kind == ONE_KIND]
+        top, left = _window(random, side, self.grid, self._centre(scenes, index, there, random))
         rows, columns = slice(top, top + side), slice(left, left + side)
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
-        kinds = _kinds(scenes, index, rows, columns)
+        kinds = _kinds(scenes, index, there, rows, columns)
         drawn = random.random(CHANNELS) < self.windows.feature_dropout
         features = torch.where(torch.from_numpy(drawn)[self.channels], self.mean, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
@@ -129,12 +132,13 @@ class SceneSupply:
             torch.tensor([defect_kinds().index(one.names) if one.names else -1 for one in chosen]),
         )
 
-    def _centre(self, scenes: CachedScenes, index: int, random: np.random.Generator) -> Tensor | None:
-        """A patch (row, column) of one of the scene's defects, as often as the recipe says."""
+    def _centre(
+        self, scenes: CachedScenes, index: int, there: Sequence[Sentence], random: np.random.Generator
+    ) -> Tensor | None:
+        """A patch (row, column) of one of the defects that are `there`, as often as the recipe says."""
         if random.random() >= self.windows.at_defects:
             return None
-        said = scenes.sentences(index)
-        shown = [scenes.target(index, one) > CLEARLY for one in said if one.kind == "defect"]
+        shown = [scenes.target(index, one) > CLEARLY for one in there]
         places = [mask.nonzero() for mask in shown if mask.any()]
         if not places:
             return None
@@ -146,9 +150,11 @@ class SceneSupply:
         return self._validation[index]
 
 
-def _kinds(scenes: CachedScenes, index: int, rows: slice, columns: slice) -> Tensor:
+def _kinds(
+    scenes: CachedScenes, index: int, there: Sequence[Sentence], rows: slice, columns: slice
+) -> Tensor:
     """The number of the one kind of defect on each patch of a rectangle (h, w); -1 for none, or more than one."""
-    named = {one.names: one for one in scenes.sentences(index) if one.names}
+    named = {one.names: one for one in there if one.names}
     shown = torch.stack([torch.zeros(()).expand(rows.stop - rows.start, columns.stop - columns.start)]
                         + [scenes.target(index, one, rows, columns) for one in named.values()])  # fmt: skip
     numbers = torch.tensor([-1, *(defect_kinds().index(name) for name in named)])

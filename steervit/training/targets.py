@@ -57,11 +57,13 @@ def naming_loss(logits: Tensor, kinds: Tensor, named: Tensor) -> Tensor:
     contested = meant.any(1) & (asked & ~meant).any(1)
     scores, right = logits.float().transpose(1, 2)[contested], meant.transpose(1, 2)[contested]
     asked = asked.expand_as(meant).transpose(1, 2)[contested]
-    each = scores.masked_fill(~asked, -torch.inf).logsumexp(-1) - scores.masked_fill(
-        ~right, -torch.inf
-    ).logsumexp(-1)
+    each = _log_sum(scores, asked) - _log_sum(scores, right)
     kinds = torch.where(contested, kinds, -1)
     return (each * _shares(kinds, int(kinds.max().clamp_min(0)) + 1)[contested]).sum()
+
+
+def _log_sum(scores: Tensor, which: Tensor) -> Tensor:
+    return scores.masked_fill(~which, -torch.inf).logsumexp(-1)
 
 
 def _shares(kinds: Tensor, count: int) -> Tensor:

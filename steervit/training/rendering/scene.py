@@ -75,7 +75,9 @@ def render_scene(
 
 
 def _one_mark(rng: Rng, stage, camera, kinds: list[str] | None) -> Mark | None:
-    for _ in range(_TRIES if kinds != [] else 0):
+    if kinds == []:  # each would be confused with one that is there
+        return None
+    for _ in range(_TRIES):
         kind = any_kind(rng) if kinds is None else kinds[int(rng.integers(len(kinds)))]
         mark = damage(rng, stage, camera, kind)
         if mark is not None:
