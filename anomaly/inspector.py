@@ -18,16 +18,16 @@ from timm.data import resolve_data_config
 
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
-from anomaly.dark_lines import CELLS, dark_lines
+from anomaly.decision.threshold import OperatingPoint, defaults
 from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.dark_lines import CELLS, dark_lines
 from anomaly.inspection import Inspection
 from anomaly.model_files import load_model
 from anomaly.prompts import PromptSet
 from anomaly.regions import find_regions
-from anomaly.threshold import OperatingPoint, defaults
 from anomaly.tiles import Tiling, parse_scales
 from steervit import SteerViT
-from steervit.ensemble import PromptBank
+from steervit.inference.ensemble import PromptBank
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -214,6 +214,6 @@ def _checked(images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise SteerAnomalyError(
                 f"expected RGB images, uint8 H x W x 3, got {image.dtype} {'x'.join(map(str, image.shape))}; "
-                "`anomaly.images.read_image` reads any file as one"
+                "`anomaly.pictures.images.read_image` reads any file as one"
             )
     return images

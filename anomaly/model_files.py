@@ -8,8 +8,8 @@ from pathlib import Path
 from anomaly.errors import told
 from steervit import SteerViT
 from steervit.files import sha256_of
-from steervit.loading import find_files
-from steervit.model_list import find
+from steervit.weights.catalogue import find
+from steervit.weights.loading import find_files
 
 
 @dataclass(frozen=True)

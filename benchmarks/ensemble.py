@@ -34,9 +34,9 @@ def random_model(trunk_name: str, resolution: int):
     """A SteerViT with the published architecture and random weights: gates open, so that text matters."""
     from transformers import RobertaConfig, RobertaModel
 
-    from steervit.loading import build
-    from steervit.text import TextEncoder
-    from steervit.trunk import without_pooling
+    from steervit.modeling.text import TextEncoder
+    from steervit.modeling.trunk import without_pooling
+    from steervit.weights.loading import build
 
     torch.manual_seed(0)
     large = RobertaConfig(

@@ -62,9 +62,9 @@ def main(sets: tuple[str, ...], per_set: int, model: str, only: tuple[str, ...])
 
 
 def _read(folder: Path, count: int) -> list:
-    from anomaly.folder_layout import folder_samples
-    from anomaly.images import read_image
-    from anomaly.samples import read_mask
+    from anomaly.pictures.images import read_image
+    from anomaly.testsets.folder_layout import folder_samples
+    from anomaly.testsets.samples import read_mask
 
     samples = folder_samples(folder)
     picked = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))

@@ -26,12 +26,12 @@ def main(
     folder: Path, object_name: str, names: tuple[str, ...], leave_out: tuple[str, ...], model: str
 ) -> None:
     """Print a table of kinds and names."""
-    from anomaly.folder_layout import folder_samples
-    from anomaly.images import read_image
+    from anomaly.decision.threshold import TEXT_ALONE
     from anomaly.inspector import Inspector
+    from anomaly.pictures.images import read_image
     from anomaly.prompts import from_texts
-    from anomaly.samples import read_mask
-    from anomaly.threshold import TEXT_ALONE
+    from anomaly.testsets.folder_layout import folder_samples
+    from anomaly.testsets.samples import read_mask
 
     samples = [s for s in folder_samples(folder) if s.defective and s.image.parent.name not in leave_out]
     called = {kind: kind for kind in sorted({sample.image.parent.name for sample in samples})}

@@ -20,10 +20,10 @@ FIRST_SEED = 850_000  # training takes others: from 0, and from 2**30
 @click.option("--model", default="nano", show_default=True)
 def main(scenes: int, model: str) -> None:
     """Print the ratios."""
+    from anomaly.decision.threshold import TEXT_ALONE
     from anomaly.inspector import Inspector
     from anomaly.prompts import from_texts
-    from anomaly.threshold import TEXT_ALONE
-    from steervit.training.rendering.vocabulary import confusable, object_names
+    from steervit.nano.scenes.vocabulary import confusable, object_names
 
     def ask(text: str, image, name: str, activation: str):
         if (text, activation) not in asked:
@@ -65,7 +65,7 @@ def main(scenes: int, model: str) -> None:
 
 
 def _scenes(wanted, count: int):
-    from steervit.training.rendering.scene import render_scene
+    from steervit.nano.scenes.scene import render_scene
 
     seed = FIRST_SEED
     while count:

@@ -3,7 +3,8 @@
     python benchmarks/nano_threshold.py [--scenes 300] [--false-alarms 0.05]
 
 The threshold is the score that the given share of good scenes reaches; the mask threshold is the heatmap value
-with the best pixel F1 on defective scenes, never above it. Prints the lines for `anomaly/operating_points.yaml`.
+with the best pixel F1 on defective scenes, never above it. Prints the lines for
+`anomaly/decision/operating_points.yaml`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(scenes: int, false_alarms: float, model: str) -> None:
 
     from anomaly.inspector import Inspector
     from anomaly.metrics import ImageMetrics, PixelMetrics
-    from steervit.training.rendering.scene import render_scene
+    from steervit.nano.scenes.scene import render_scene
 
     inspector = Inspector(model)
     pixels, images = PixelMetrics(), ImageMetrics()

@@ -23,13 +23,13 @@ from pathlib import Path
 import click
 import torch
 
+from steervit.training.build import new_model
 from steervit.training.cost import matmul_peak, step_flops
-from steervit.training.engine import Trainer
-from steervit.training.parts import new_model
+from steervit.training.data.batches import Batch
+from steervit.training.loop import Trainer
+from steervit.training.losses import presence_loss, segmentation_loss
 from steervit.training.processes import Processes
 from steervit.training.recipe import Recipe, WindowSettings, load
-from steervit.training.samples import Batch
-from steervit.training.targets import presence_loss, segmentation_loss
 from steervit.training.text_tower import roberta_config
 
 RECIPES = Path(__file__).parent.parent / "train"
@@ -71,8 +71,8 @@ def random_trainer(recipe: Recipe, folder: Path, device: str) -> Trainer:
     """A trainer with the recipe's shapes and random weights: gates open, so that text matters."""
     from transformers import RobertaModel
 
-    from steervit.text import TextEncoder
-    from steervit.trunk import without_pooling
+    from steervit.modeling.text import TextEncoder
+    from steervit.modeling.trunk import without_pooling
 
     torch.manual_seed(0)
     tower = RobertaModel(roberta_config(recipe.model), add_pooling_layer=False)

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from steervit.model import SteerViT
+    from steervit.modeling.model import SteerViT
 
 __all__ = ["SteerViT"]
 
 
 def __getattr__(name: str):
     if name == "SteerViT":  # looked up on first use, so that importing a submodule does not import torch
-        from steervit.model import SteerViT
+        from steervit.modeling.model import SteerViT
 
         return SteerViT
     raise AttributeError(f"module 'steervit' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from anomaly.cards import load
+from anomaly.testsets.cards import load
 
 
 def draw(

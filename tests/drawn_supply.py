@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from steervit.training.data.batches import Sample
+from steervit.training.losses import patch_fractions
 from steervit.training.recipe import Recipe, load
-from steervit.training.samples import Sample
-from steervit.training.targets import patch_fractions
 
 COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.2, 0.9)}
 TINY = Path(__file__).parent / "golden" / "steervit" / "tiny-roberta"

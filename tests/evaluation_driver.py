@@ -10,11 +10,11 @@ from pathlib import Path
 
 from fake_inspector import FakeInspector
 
-from anomaly.cards import load
-from anomaly.evaluation import TestImages
-from anomaly.evaluation_run import Options, evaluate
-from anomaly.layouts import find_samples
+from anomaly.evaluation.category import TestImages
+from anomaly.evaluation.run import Options, evaluate
 from anomaly.processes import joined
+from anomaly.testsets.cards import load
+from anomaly.testsets.layouts import find_samples
 
 
 def main(root: str, out: str, delay: str, *names: str) -> None:

@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from steervit import SteerViT
-from steervit.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_pth, write_safetensors
-from steervit.loading import build, load_trained, trained_state
-from steervit.text import TextEncoder
+from steervit.modeling.text import TextEncoder
+from steervit.weights.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    read_checkpoint,
+    write_pth,
+    write_safetensors,
+)
+from steervit.weights.loading import build, load_trained, trained_state
 
 TEXT = Path(__file__).parent / "golden" / "steervit" / "tiny-roberta"
 

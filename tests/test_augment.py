@@ -11,8 +11,15 @@ import torchvision.transforms.functional as F
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from steervit.training.augment import DIRECTIONS, Augmentation, augment, crop_box, names_direction, squash
-from steervit.training.pointing import pointing_targets
+from steervit.training.data.augment import (
+    DIRECTIONS,
+    Augmentation,
+    augment,
+    crop_box,
+    names_direction,
+    squash,
+)
+from steervit.training.data.pointing import pointing_targets
 
 PLAIN = Augmentation(jitter=0)  # colours stay, so that the image itself shows where the mask should be
 STILL = Augmentation(jitter=0, affine=0, flip=0)

@@ -1,7 +1,7 @@
 import pytest
 
-from anomaly import cards
 from anomaly.errors import SteerAnomalyError
+from anomaly.testsets import cards
 
 
 @pytest.mark.parametrize("name", cards.names())

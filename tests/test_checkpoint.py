@@ -13,9 +13,15 @@ from random import Random
 import pytest
 import torch
 
-from steervit.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_pth, write_safetensors
 from steervit.files import write_whole
-from steervit.pickles import plain, resolved
+from steervit.weights.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    read_checkpoint,
+    write_pth,
+    write_safetensors,
+)
+from steervit.weights.pickles import plain, resolved
 
 GOLDEN = Path(__file__).parent / "golden"
 PUBLISHED = GOLDEN / "steervit" / "steervit.pth"
@@ -197,7 +203,7 @@ def test_what_other_libraries_allow_is_still_refused(tmp_path, content):
 def test_the_second_wall_holds_without_the_first(tmp_path, content, monkeypatch):
     # Should a zip be built so that the listing sees another pickle than torch does.
     marker = tmp_path / "marker"
-    monkeypatch.setattr("steervit.pickles.refuse_unknown_globals", lambda *_: None)
+    monkeypatch.setattr("steervit.weights.pickles.refuse_unknown_globals", lambda *_: None)
     for function, *arguments in (
         (os.system, f"touch {marker}"),
         (builtins.eval, f"open({str(marker)!r}, 'w')"),

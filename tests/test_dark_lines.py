@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from anomaly import Inspector
-from anomaly.dark_lines import dark_lines
+from anomaly.evidence.dark_lines import dark_lines
 
 
 def cracked(size=384, seed=0):

@@ -9,9 +9,9 @@ import test_download
 from click.testing import CliRunner
 from test_download import server  # noqa: F401  (the fixture)
 
-from anomaly import cards
 from anomaly.commands.datasets import datasets
 from anomaly.errors import SteerAnomalyError
+from anomaly.testsets import cards
 
 
 def run(*arguments):

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from anomaly.download import download
 from anomaly.errors import SteerAnomalyError
-from anomaly.unpack import unpack
+from anomaly.testsets.fetch import download
+from anomaly.testsets.unpack import unpack
 
 BODY = bytes(range(256)) * 9000  # 2.3 MB: three blocks
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -12,16 +12,17 @@ import torch
 from drawn_supply import Squares, small_recipe
 
 from steervit import SteerViT
-from steervit.training import engine, state
-from steervit.training.engine import Trainer
+from steervit.training import loop as engine
+from steervit.training import state
+from steervit.training.build import prepare_model
+from steervit.training.data.batches import collate
 from steervit.training.logs import read_metrics
-from steervit.training.parts import prepare_model
-from steervit.training.plots import plot_run
+from steervit.training.loop import Trainer
+from steervit.training.losses import presence_loss, segmentation_loss
 from steervit.training.processes import Processes
+from steervit.training.progress_plots import plot_run
 from steervit.training.recipe import Schedule
-from steervit.training.samples import collate
 from steervit.training.schedule import learning_rate
-from steervit.training.targets import presence_loss, segmentation_loss
 
 DRIVER = Path(__file__).parent / "training_driver.py"
 CPU = Processes(torch.device("cpu"))

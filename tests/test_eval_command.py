@@ -10,10 +10,10 @@ import tifffile
 from click.testing import CliRunner
 from fake_inspector import FakeInspector
 
-from anomaly.cards import METRICS, load
 from anomaly.commands import options
 from anomaly.commands.eval import eval_command
 from anomaly.errors import SteerAnomalyError
+from anomaly.testsets.cards import METRICS, load
 
 
 @pytest.fixture(autouse=True)

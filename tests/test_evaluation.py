@@ -13,16 +13,16 @@ import pytest
 from fake_inspector import FakeInspector
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from anomaly import journal
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation import TestImages, inspect_category
-from anomaly.evaluation_run import Options, evaluate
-from anomaly.folder_layout import folder_samples
-from anomaly.layouts import mvtec
-from anomaly.map_files import map_path, read_map
+from anomaly.evaluation.category import TestImages, inspect_category
+from anomaly.evaluation.run import Options, evaluate
+from anomaly.evaluation.scoring import score_category
+from anomaly.pictures.maps import map_path, read_map
 from anomaly.processes import Processes
-from anomaly.samples import read_mask
-from anomaly.scoring import score_category
+from anomaly.runs import rows as journal
+from anomaly.testsets.folder_layout import folder_samples
+from anomaly.testsets.layouts import mvtec
+from anomaly.testsets.samples import read_mask
 
 DRIVER = Path(__file__).with_name("evaluation_driver.py")
 ALONE = Processes()

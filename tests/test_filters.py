@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steervit.filters import (
+from steervit.nano.filters import (
     FEATURES,
     FILTERS,
     FINE,

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from steervit import hub, model_list
-from steervit.download import Hub, HubError
-from steervit.model_list import HubFile, ModelCard, text_encoder_files
+from steervit.weights import catalogue as model_list
+from steervit.weights import hub
+from steervit.weights.catalogue import HubFile, ModelCard, text_encoder_files
+from steervit.weights.download import Hub, HubError
 
 GOLDEN = Path(__file__).parent / "golden" / "steervit"
 COMMIT = "c0ffee" + "0" * 34
@@ -201,7 +202,7 @@ def test_a_damaged_cache_is_named_and_left_alone(server, big, tmp_path):
 
 
 def test_a_full_disk_is_told_beforehand(server, big, tmp_path, monkeypatch):
-    monkeypatch.setattr("steervit.download.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr("steervit.weights.download.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(HubError, match=r"needs 2 MB more.*HF_HUB_CACHE"):
         Hub(tmp_path, server.url).fetch(big)
 

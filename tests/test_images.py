@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from anomaly import images
 from anomaly.errors import SteerAnomalyError
-from anomaly.images import ImageError, read_image
+from anomaly.pictures import images
+from anomaly.pictures.images import ImageError, read_image
 
 H, W = 24, 36
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.inputs import collect, input_roots, relative_name
+from anomaly.pictures.inputs import collect, input_roots, relative_name
 
 
 @pytest.fixture

@@ -156,11 +156,11 @@ def test_a_folder_without_images_and_an_unwritable_output(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_was_done_is_kept(tmp_path, monkeypatch):
-    import anomaly.output
+    import anomaly.runs.folder
 
     for i in range(3):
         draw(tmp_path / "img" / f"{i}.png", seed=i)
-    real, written = anomaly.output.write_atomically, []
+    real, written = anomaly.runs.folder.write_atomically, []
 
     def full_after_ten(path, write):
         written.append(path)
@@ -168,7 +168,7 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device", str(path))
         return real(path, write)
 
-    monkeypatch.setattr(anomaly.output, "write_atomically", full_after_ten)
+    monkeypatch.setattr(anomaly.runs.folder, "write_atomically", full_after_ten)
     done = run(tmp_path / "img", "--out", tmp_path / "out", "--batch-size", "1")
     assert done.exit_code == 2
     assert "space" in done.output

@@ -2,11 +2,11 @@ import drawn_datasets as drawn
 import numpy as np
 import pytest
 
-from anomaly.cards import load
 from anomaly.errors import SteerAnomalyError
-from anomaly.folder_layout import folder_categories, folder_samples
-from anomaly.layouts import find_samples, mvtec, pairs, present_categories
-from anomaly.samples import read_mask, require_files
+from anomaly.testsets.cards import load
+from anomaly.testsets.folder_layout import folder_categories, folder_samples
+from anomaly.testsets.layouts import find_samples, mvtec, pairs, present_categories
+from anomaly.testsets.samples import read_mask, require_files
 
 
 def labels(samples):

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from anomaly.commands.models import models
 from anomaly.errors import SteerAnomalyError
-from steervit import hub
-from steervit.checkpoint import read_checkpoint
+from steervit.weights import hub
+from steervit.weights.checkpoint import read_checkpoint
 
 PUBLISHED = Path(__file__).parent / "golden" / "steervit" / "steervit.pth"
 

@@ -8,12 +8,12 @@ import torch
 
 import steervit
 from anomaly import Inspector
+from anomaly.decision.threshold import TEXT_ALONE
 from anomaly.prompts import from_texts
-from anomaly.threshold import TEXT_ALONE
 from steervit import SteerViT
-from steervit.training.rendering.scene import render_scene
+from steervit.nano.scenes.scene import render_scene
 
-FOLDER = Path(steervit.__file__).parent / "nano"
+FOLDER = Path(steervit.__file__).parent / "nano" / "weights"
 HELD_OUT = range(810_000, 810_080)
 TWO_KINDS = range(810_100, 810_112)
 

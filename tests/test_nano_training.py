@@ -7,24 +7,25 @@ from drawn_recipes import TINY_SCENES, TRAIN
 from safetensors.torch import load_file
 from torch import nn
 
+from anomaly.evidence.self_similarity import standard_scores
 from steervit import SteerViT
-from steervit.filters import FEATURES, channels, mirror, oddness
-from steervit.self_similarity import standard_scores
-from steervit.training import run, scene_supply
+from steervit.nano import windows as scene_supply
+from steervit.nano.filters import FEATURES, channels, mirror, oddness
+from steervit.nano.scene_cache import CachedScenes, FeatureCache
+from steervit.nano.scenes.shards import read_shard
+from steervit.nano.scenes.vocabulary import defect_kinds
+from steervit.training import run
 from steervit.training.averaging import Average
-from steervit.training.engine import Trainer
-from steervit.training.in_processes import run_all
+from steervit.training.data.batches import collate
 from steervit.training.logs import read_metrics
+from steervit.training.loop import Trainer
+from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss
 from steervit.training.optim import set_trainable
 from steervit.training.processes import Processes
 from steervit.training.recipe import load
-from steervit.training.rendering.shards import read_shard
-from steervit.training.rendering.vocabulary import defect_kinds
-from steervit.training.samples import collate
-from steervit.training.scene_cache import CachedScenes, FeatureCache
 from steervit.training.state import load_newest
-from steervit.training.steering_step import SteeringStep
-from steervit.training.targets import kinds_loss, naming_loss, presence_loss, segmentation_loss
+from steervit.training.step import SteeringStep
+from steervit.training.workers import run_all
 
 pytestmark = pytest.mark.usefixtures("drawn_once")
 

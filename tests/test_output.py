@@ -18,15 +18,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from anomaly import result_journal
 from anomaly.errors import SteerAnomalyError
-from anomaly.images import read_image
-from anomaly.inputs import collect, input_roots, relative_name
 from anomaly.inspection import Inspection
-from anomaly.output import ResultFolder
-from anomaly.overlay import ColorScale, draw_overlay, shrink
+from anomaly.pictures.images import read_image
+from anomaly.pictures.inputs import collect, input_roots, relative_name
+from anomaly.pictures.overlay import ColorScale, draw_overlay, shrink
 from anomaly.regions import find_regions
-from anomaly.run_record import OutputError
+from anomaly.runs import journal as result_journal
+from anomaly.runs.claim import OutputError
+from anomaly.runs.folder import ResultFolder
 
 INFO = {
     "command": "steer-anomaly inspect img",
@@ -167,8 +167,8 @@ KILLED = """
     sys.path[:0] = {path!r}
     from pathlib import Path
     import test_output
-    from anomaly.output import ResultFolder
-    from anomaly.result_journal import Journal
+    from anomaly.runs.folder import ResultFolder
+    from anomaly.runs.journal import Journal
     folder = ResultFolder({out!r}, test_output.INFO)
     test_output.work(folder, Path({photos!r}), stop_after=2)
     append = Journal.append
@@ -202,9 +202,9 @@ def _full_after(monkeypatch, writes: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         real(path, write)
 
-    monkeypatch.setattr("anomaly.output.write_atomically", write)
-    monkeypatch.setattr("anomaly.report.write_atomically", write)
-    monkeypatch.setattr("anomaly.result_journal.write_atomically", write)
+    monkeypatch.setattr("anomaly.runs.folder.write_atomically", write)
+    monkeypatch.setattr("anomaly.report.page.write_atomically", write)
+    monkeypatch.setattr("anomaly.runs.journal.write_atomically", write)
 
 
 def test_a_full_disk_is_said_and_what_was_done_is_kept(photos, tmp_path, monkeypatch):

@@ -8,12 +8,12 @@ import yaml
 from drawn_supply import TRAIN, Squares, small_recipe
 
 from steervit.training import recipe as recipes
+from steervit.training.build import config_of, count_model, new_model, prepare_model
 from steervit.training.cost import parameter_counts, step_flops
-from steervit.training.engine import Trainer
-from steervit.training.parts import config_of, count_model, new_model, prepare_model
+from steervit.training.data.supply import MixtureSupply
+from steervit.training.loop import Trainer
 from steervit.training.processes import Processes
 from steervit.training.recipe import HEADER, load
-from steervit.training.supply import MixtureSupply
 
 NAMES = sorted(path.stem for path in TRAIN.glob("*.yaml"))
 ABLATIONS = [name for name in NAMES if name.startswith("ablation-")]
@@ -130,9 +130,9 @@ def test_every_ablation_trains_and_differs_from_the_base_where_it_should(name, t
 def mixture(expressions=40):
     import numpy as np
 
-    from steervit.training.masks import Box
-    from steervit.training.mixture import Mixture, Source
-    from steervit.training.records import Record
+    from steervit.training.data.mixture import Mixture, Source
+    from steervit.training.data.records import Record
+    from steervit.training.masks.run_length import Box
 
     class Plain:
         def load(self):

@@ -12,12 +12,12 @@ import training_miniatures as draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steervit.training import masks
-from steervit.training.masks import Box, MaskError, Png, Polygons, Rle, Segments, unpack
-from steervit.training.mixture import Mixture, Source
-from steervit.training.records import Record, RecordError
-from steervit.training.shuffle import shuffled
-from steervit.training.sources import read_mixture
+from steervit.training.data.mixture import Mixture, Source
+from steervit.training.data.records import Record, RecordError
+from steervit.training.data.shuffle import shuffled
+from steervit.training.data.sources import read_mixture
+from steervit.training.masks.run_length import Box, MaskError, Png, Polygons, Rle, Segments, unpack
+from steervit.training.masks.run_length import run_length as masks
 
 # A 4 x 5 mask, its run lengths down the columns, and COCO's compressed form of them, worked out by hand:
 # 5, 2, 2, 2, 9 -> 5, 2, 2, then 2 - 2 = 0 and 9 - 2 = 7 -> each below 16, so one character from "0" on.

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from steervit.training.rendering import shards, vocabulary
-from steervit.training.rendering.camera import any_camera
-from steervit.training.rendering.catalogue import PARTS, any_recipe
-from steervit.training.rendering.colours import name_colour
-from steervit.training.rendering.defects import DEFECTS, any_kind, damage
-from steervit.training.rendering.photos import PhotoSource
-from steervit.training.rendering.scene import render_scene
-from steervit.training.rendering.sentences import KINDS, place_of, sentences
-from steervit.training.rendering.stage import any_stage
-from steervit.training.rendering.textures import TEXTURES, any_texture
+from steervit.nano.scenes import shards, vocabulary
+from steervit.nano.scenes.assortment import PARTS, any_recipe
+from steervit.nano.scenes.camera import any_camera
+from steervit.nano.scenes.colours import name_colour
+from steervit.nano.scenes.defects import DEFECTS, any_kind, damage
+from steervit.nano.scenes.photos import PhotoSource
+from steervit.nano.scenes.scene import render_scene
+from steervit.nano.scenes.sentences import KINDS, place_of, sentences
+from steervit.nano.scenes.stage import any_stage
+from steervit.nano.scenes.textures import TEXTURES, any_texture
 
 SIZE = 96
 

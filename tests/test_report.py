@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from anomaly import report
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspection import Inspection
-from anomaly.output import ResultFolder
 from anomaly.regions import find_regions
+from anomaly.report.page import page as report
+from anomaly.runs.folder import ResultFolder
 
 INFO = {
     "command": "steer-anomaly inspect --object 'glass bottle' img/",

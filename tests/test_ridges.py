@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.fft import irfft2, rfft2
 
-from steervit.ridges import LINES, RIDGES, ridges
+from steervit.nano.ridges import LINES, RIDGES, ridges
 
 
 def scene(seed=0, size=96):

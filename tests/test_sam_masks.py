@@ -8,10 +8,10 @@ import pytest
 import torch
 import training_miniatures as draw
 
-from steervit.training.mask_shards import MaskShards, readable, shard_files, shard_path
-from steervit.training.masks import Box
-from steervit.training.sam_masks import ImageBoxes, MaskMaker, make_masks, visual_genome_boxes
-from steervit.training.sources import visual_genome
+from steervit.training.data.sources import visual_genome
+from steervit.training.masks.mask_shards import MaskShards, readable, shard_files, shard_path
+from steervit.training.masks.run_length import Box
+from steervit.training.masks.segment_anything import ImageBoxes, MaskMaker, make_masks, visual_genome_boxes
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from anomaly import Inspector
+from anomaly.evidence.self_similarity import standard_scores, unlikeness
 from anomaly.prompts import PromptSet
 from steervit import SteerViT
-from steervit.self_similarity import standard_scores, unlikeness
 
 
 def patches(seed=0, count=64, width=48):

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import training_miniatures as draw
 
-from steervit.training import mask_shards, source_check
-from steervit.training.masks import encode
-from steervit.training.sources import (
+from steervit.training.data import source_check
+from steervit.training.data.sources import (
     READERS,
     lvis,
     mapillary,
@@ -24,7 +23,8 @@ from steervit.training.sources import (
     rendered,
     visual_genome,
 )
-from steervit.training.sources.plain_pickle import load_plain_pickle
+from steervit.training.data.sources.plain_pickle import load_plain_pickle
+from steervit.training.masks.run_length import encode, mask_shards
 
 
 def said(records) -> list[str]:
@@ -282,9 +282,7 @@ def test_rendered_scenes_are_kept_where_asked_for(tmp_path, monkeypatch):
         other = at[record.image_id, record.expression]
         np.testing.assert_array_equal(record.load_image(), other.load_image())
         np.testing.assert_array_equal(record.load_mask(), other.load_mask())
-    monkeypatch.setattr(
-        "steervit.training.rendering.shards.render_scene", lambda *_: pytest.fail("drawn again")
-    )
+    monkeypatch.setattr("steervit.nano.scenes.shards.render_scene", lambda *_: pytest.fail("drawn again"))
     assert said(read()) == said(kept)
     shards = next(tmp_path.glob("drawn/*"))
     assert said(rendered.read(shards, index=tmp_path)) == said(kept)

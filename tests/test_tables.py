@@ -2,10 +2,10 @@ import csv
 
 import pytest
 
-from anomaly.cards import METRICS, load
-from anomaly.scoring import CategoryResult
-from anomaly.summary import Summary, coverage_notes
-from anomaly.tables import text, to_csv, to_latex, to_markdown
+from anomaly.evaluation.scoring import CategoryResult
+from anomaly.evaluation.summary import Summary, coverage_notes
+from anomaly.evaluation.tables import text, to_csv, to_latex, to_markdown
+from anomaly.testsets.cards import METRICS, load
 
 
 def result(name, group=None, good=2, defective=3, **figures):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from steervit.training.targets import (
+from steervit.training.losses import (
     kinds_loss,
     naming_loss,
     patch_fractions,

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from steervit.cross_attention import GatedCrossAttention
-from steervit.loading import build
-from steervit.nano_trunk import nano_trunk
-from steervit.trunk import build_trunk, load_trunk, without_pooling
+from steervit.modeling.cross_attention import GatedCrossAttention
+from steervit.modeling.trunk import build_trunk, load_trunk, without_pooling
+from steervit.nano.trunk import nano_trunk
+from steervit.weights.loading import build
 
 LAYERS = [1, 3, 5, 7, 9, 11]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from drawn_supply import Squares, small_recipe
 
-from steervit.training.engine import Trainer
-from steervit.training.parts import prepare_model
+from steervit.training.build import prepare_model
+from steervit.training.loop import Trainer
 from steervit.training.processes import joined
 
 

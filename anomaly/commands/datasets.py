@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from anomaly.cards import Archive, Card
+    from anomaly.testsets.cards import Archive, Card
 
 
 @click.group("datasets")
@@ -30,7 +30,7 @@ def list_command() -> None:
     Example:
       steer-anomaly datasets list
     """
-    from anomaly import cards
+    from anomaly.testsets import cards
 
     for name in cards.names():
         card = cards.load(name)
@@ -49,8 +49,8 @@ def info_command(name: str) -> None:
     Example:
       steer-anomaly datasets info mvtec
     """
-    from anomaly import cards
-    from anomaly.tables import published_table
+    from anomaly.evaluation.tables import published_table
+    from anomaly.testsets import cards
 
     card = cards.load(name)
     click.echo(f"{card.title} ({card.name}): {card.about}")
@@ -82,8 +82,8 @@ def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive
     Example:
       steer-anomaly datasets get visa --root data/visa
     """
-    from anomaly import cards
-    from anomaly.layouts import locate
+    from anomaly.testsets import cards
+    from anomaly.testsets.layouts import locate
 
     card = cards.load(name)
     root = root or Path("data") / name
@@ -119,8 +119,8 @@ def check_command(context: click.Context, folder: Path, name: str | None, option
       steer-anomaly datasets check data/visa
       steer-anomaly datasets check data/refer --as refcoco --with images=data/coco
     """
-    from anomaly import cards
-    from anomaly.dataset_check import check, guess_card
+    from anomaly.testsets import cards
+    from anomaly.testsets.check import check, guess_card
 
     if kind := _training_kind(folder, name):
         if _check_training(folder, kind, options):
@@ -138,8 +138,8 @@ def check_command(context: click.Context, folder: Path, name: str | None, option
 
 
 def _training_kind(folder: Path, name: str | None) -> str | None:
-    from steervit.training.source_check import guess_kind
-    from steervit.training.sources import READERS
+    from steervit.training.data.source_check import guess_kind
+    from steervit.training.data.sources import READERS
 
     if name is None:
         return guess_kind(folder)
@@ -147,7 +147,7 @@ def _training_kind(folder: Path, name: str | None) -> str | None:
 
 
 def _check_training(folder: Path, kind: str, options: tuple[str, ...]) -> int:
-    from steervit.training.source_check import check_source
+    from steervit.training.data.source_check import check_source
 
     how = {"root": str(folder)}
     for option in options:
@@ -173,8 +173,8 @@ def _print_licence(card: Card) -> None:
 
 
 def _get(archive: Archive, root: Path, keep: bool) -> None:
-    from anomaly.download import download
-    from anomaly.unpack import unpack
+    from anomaly.testsets.fetch import download
+    from anomaly.testsets.unpack import unpack
 
     if archive.sha256 is None:
         click.echo(f"{archive.file}: no hash is known, the download cannot be verified", err=True)

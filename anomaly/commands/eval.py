@@ -15,12 +15,12 @@ from anomaly.commands import options as inspection
 if TYPE_CHECKING:
     import numpy as np
 
-    from anomaly.cards import Card
-    from anomaly.evaluation import TestImages
-    from anomaly.evaluation_run import Options, Watcher
+    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.run import Options, Watcher
+    from anomaly.evaluation.summary import Summary
     from anomaly.processes import Processes
-    from anomaly.samples import Sample
-    from anomaly.summary import Summary
+    from anomaly.testsets.cards import Card
+    from anomaly.testsets.samples import Sample
 
 
 @click.command("eval")
@@ -93,7 +93,7 @@ def _run(
     options: dict[str, Any],
     processes: Processes,
 ) -> bool:
-    from anomaly.evaluation_run import evaluate
+    from anomaly.evaluation.run import evaluate
 
     card, categories = _categories(benchmark, root, mine)
     inspector = inspection.make_inspector(**options)
@@ -114,12 +114,12 @@ def _run(
 
 
 def _categories(benchmark: str, root: Path, mine: dict[str, Any]) -> tuple[Card | None, list[TestImages]]:
-    from anomaly.evaluation_sets import benchmark_categories, folder_test_sets
+    from anomaly.evaluation.sets import benchmark_categories, folder_test_sets
 
     if benchmark == "folder":
         found = folder_test_sets(root, mine["names"], mine["object_name"])
         return None, [_limited(images, mine["limit"]) for images in found]
-    from anomaly.cards import load
+    from anomaly.testsets.cards import load
 
     card = load(benchmark)
     if mine["split"] != "public" and card.layout != "mvtec-ad-2":
@@ -138,7 +138,7 @@ def _limited(images: TestImages, limit: int | None) -> TestImages:
 
 
 def _how(mine: dict[str, Any], card: Card | None, options: dict[str, Any]) -> Options:
-    from anomaly.evaluation_run import Options
+    from anomaly.evaluation.run import Options
 
     limits = tuple(dict.fromkeys(mine["pro_limits"])) or (card.pro_limit if card else 0.3,)
     calpro_size = mine["calpro_size"] if "calpro200" in mine["protocols"] else None
@@ -153,7 +153,7 @@ def _summary(
     mine: dict[str, Any],
     how: Options,
 ) -> Summary:
-    from anomaly.summary import Summary, coverage_notes
+    from anomaly.evaluation.summary import Summary, coverage_notes
 
     title = card.title if card else f"own images {root.resolve().name}"
     notes = coverage_notes(card, results, mine["limit"], mine["split"])
@@ -161,9 +161,9 @@ def _summary(
 
 
 def _write(summary: Summary, out: Path, split: str) -> None:
-    from anomaly.result_files import write_results
-    from anomaly.submission import MAPS
-    from anomaly.tables import text
+    from anomaly.evaluation.results import write_results
+    from anomaly.evaluation.submission import MAPS
+    from anomaly.evaluation.tables import text
 
     for entry in summary.left_out:
         click.echo(f"left out: {entry['reason']}", err=True)
@@ -180,9 +180,9 @@ def _write(summary: Summary, out: Path, split: str) -> None:
 
 
 def _watcher(out: Path, split: str, processes: Processes) -> Watcher:
-    from anomaly.evaluation_run import Watcher
-    from anomaly.gallery import draw_gallery
-    from anomaly.submission import write_submission
+    from anomaly.evaluation.run import Watcher
+    from anomaly.evaluation.submission import write_submission
+    from anomaly.report.gallery import draw_gallery
 
     if not processes.leads:
         return Watcher()
@@ -198,7 +198,7 @@ def _watcher(out: Path, split: str, processes: Processes) -> Watcher:
 
 
 def _reader(out: Path, category: str) -> Callable[[Sample], np.ndarray]:
-    from anomaly.map_files import map_path, read_map
+    from anomaly.pictures.maps import map_path, read_map
 
     return lambda sample: read_map(map_path(out / "maps", category, sample.key))
 

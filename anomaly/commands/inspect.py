@@ -13,7 +13,7 @@ from anomaly.commands.options import inspection_options, make_inspector
 
 if TYPE_CHECKING:
     from anomaly.inspector import Inspector
-    from anomaly.output import ResultFolder
+    from anomaly.runs.folder import ResultFolder
 
 DEFECTS_FOUND, UNREADABLE, INTERRUPTED = 1, 3, 130
 
@@ -51,8 +51,8 @@ def inspect(
     INPUTS are images, folders (searched to any depth), globs, or text files listing images. Run the same
     command again and it continues where it stopped.
     """
-    from anomaly.inputs import collect
-    from anomaly.output import ResultFolder
+    from anomaly.pictures.inputs import collect
+    from anomaly.runs.folder import ResultFolder
 
     paths = collect(inputs)
     inspector = make_inspector(**options)
@@ -121,8 +121,8 @@ def _inspect_all(
 ) -> None:
     from tqdm import tqdm
 
-    from anomaly.images import ImageError, read_image
-    from anomaly.inputs import input_roots, relative_name
+    from anomaly.pictures.images import ImageError, read_image
+    from anomaly.pictures.inputs import input_roots, relative_name
 
     roots, pending = input_roots(inputs), folder.pending(paths)
     if len(pending) < len(paths):

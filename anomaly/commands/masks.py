@@ -49,8 +49,8 @@ def masks(
     """
     from tqdm import tqdm
 
-    from steervit.training.mask_processes import MaskJob, run
-    from steervit.training.sam_masks import visual_genome_boxes
+    from steervit.training.masks.mask_workers import MaskJob, run
+    from steervit.training.masks.segment_anything import visual_genome_boxes
 
     number, parts = _share(part)
     try:
@@ -82,7 +82,7 @@ def _images_of(images: int, per_shard: int, number: int, parts: int) -> int:
 def _summary(out: Path, made: int) -> str:
     import pyarrow.parquet as pq
 
-    from steervit.training.mask_shards import shard_files
+    from steervit.training.masks.mask_shards import shard_files
 
     files = shard_files(out)
     columns = [pq.read_table(file, columns=["counts", "quality"]) for file in files]

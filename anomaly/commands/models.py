@@ -10,8 +10,8 @@ import click
 from anomaly.errors import SteerAnomalyError, told
 
 if TYPE_CHECKING:
-    from steervit.checkpoint import Checkpoint
-    from steervit.model_list import ModelCard
+    from steervit.weights.catalogue import ModelCard
+    from steervit.weights.checkpoint import Checkpoint
 
 
 @click.group("models")
@@ -32,7 +32,7 @@ def list_command() -> None:
     Example:
       steer-anomaly models list
     """
-    from steervit import hub
+    from steervit.weights import hub
 
     for card in hub.list_models():
         mark = "+" if card.commercial else " "
@@ -55,7 +55,7 @@ def pull_command(name: str, revision: str | None, cache_dir: Path | None, quiet:
     Example:
       steer-anomaly models pull dinov2-commercial-base
     """
-    from steervit import hub
+    from steervit.weights import hub
 
     with told():
         card = hub.find(name)
@@ -77,7 +77,7 @@ def info_command(name_or_path: str) -> None:
     Example:
       steer-anomaly models info nano
     """
-    from steervit import hub
+    from steervit.weights import hub
 
     with told():
         if Path(name_or_path).expanduser().exists():
@@ -103,7 +103,7 @@ def convert_command(source: str, target: Path, force: bool) -> None:
     Example:
       steer-anomaly models convert steervit_dinov2_base.pth my-model
     """
-    from steervit.checkpoint import read_checkpoint, write_pth, write_safetensors
+    from steervit.weights.checkpoint import read_checkpoint, write_pth, write_safetensors
 
     with told():
         _refuse_overwriting(target, force)
@@ -114,14 +114,14 @@ def convert_command(source: str, target: Path, force: bool) -> None:
 
 
 def _path_of(name_or_path: str) -> Path:
-    from steervit import hub
+    from steervit.weights import hub
 
     path = Path(name_or_path).expanduser()
     return path if path.exists() else hub.locate(name_or_path).checkpoint
 
 
 def _checkpoint_here(card: ModelCard) -> Path | None:
-    from steervit import hub
+    from steervit.weights import hub
 
     try:
         path = hub.locate(card.name).checkpoint
@@ -146,7 +146,7 @@ def _refuse_overwriting(target: Path, force: bool) -> None:
 
 
 def _show_card(card: ModelCard) -> None:
-    from steervit.model_list import NANO
+    from steervit.weights.catalogue import NANO
 
     click.echo(f"{card.name}: {card.about}")
     click.echo(f"licence       {card.licence}{'' if card.commercial else ' (no commercial use)'}")
@@ -166,7 +166,7 @@ def _show_card(card: ModelCard) -> None:
 def _show_file(path: Path) -> None:
     import yaml
 
-    from steervit.checkpoint import read_checkpoint
+    from steervit.weights.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     ours = path.is_dir() or path.suffix == ".safetensors"

@@ -55,7 +55,7 @@ def make_inspector(
     from anomaly import prompts
     from anomaly.errors import SteerAnomalyError
     from anomaly.inspector import Inspector
-    from steervit.model_list import licence_notice
+    from steervit.weights.catalogue import licence_notice
 
     if texts and prompt_set:
         raise SteerAnomalyError("expected --prompts or --prompt, got both: put your sentences into a file")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from anomaly.cards import Card
-    from anomaly.evaluation import TestImages
-    from anomaly.scoring import CategoryResult
+    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.scoring import CategoryResult
+    from anomaly.testsets.cards import Card
 
 SHOWN = ("pixel_auroc", "pixel_f1_max", "pro", "image_auroc", "image_f1_max")
 
@@ -58,8 +58,8 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
     Example:
       steer-anomaly score runs/ours --gt data/mvtec --as mvtec --against runs/theirs
     """
-    from anomaly.cards import load
-    from anomaly.tables import text
+    from anomaly.evaluation.tables import text
+    from anomaly.testsets.cards import load
 
     card = None if benchmark == "folder" else load(benchmark)
     limit = options["pro_limit"] or (card.pro_limit if card else 0.3)
@@ -79,9 +79,9 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
 
 
 def _test_sets(card: Card | None, root: Path, names: tuple[str, ...]) -> list[TestImages]:
-    from anomaly.evaluation import TestImages
-    from anomaly.evaluation_sets import benchmark_categories, folder_test_sets
-    from anomaly.folder_layout import holds_masks_only, mask_samples
+    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.sets import benchmark_categories, folder_test_sets
+    from anomaly.testsets.folder_layout import holds_masks_only, mask_samples
 
     if card is not None:
         return benchmark_categories(card, root, names)
@@ -94,9 +94,9 @@ def _test_sets(card: Card | None, root: Path, names: tuple[str, ...]) -> list[Te
 def _score(
     images: TestImages, maps: Path, limit: float, options: dict[str, Any]
 ) -> tuple[CategoryResult, dict[str, Any]]:
-    from anomaly.map_scoring import find_maps, gather, known_scores
+    from anomaly.evaluation.external_maps import find_maps, gather, known_scores
+    from anomaly.evaluation.scoring import score_category
     from anomaly.processes import Processes
-    from anomaly.scoring import score_category
 
     ours = find_maps(maps, images, options["resize"])
     theirs = find_maps(options["against"], images, options["resize"]) if options["against"] else None
@@ -127,8 +127,8 @@ def _same_images(mine: dict[str, Any], theirs: dict[str, Any], problems: list[An
 def _summary(
     card: Card | None, root: Path, maps: Path, results: list[Any], limit: float, options: dict[str, Any]
 ) -> Any:
-    from anomaly.map_scoring import known_settings
-    from anomaly.summary import Summary, coverage_notes
+    from anomaly.evaluation.external_maps import known_settings
+    from anomaly.evaluation.summary import Summary, coverage_notes
 
     made_by = known_settings(maps)
     title = card.title if card else f"own images {root.resolve().name}"
@@ -142,7 +142,7 @@ def _summary(
 
 
 def _show(details: dict[str, dict[str, Any]], draws: int, against: Path | None) -> None:
-    from anomaly.tables import text_table, title
+    from anomaly.evaluation.tables import text_table, title
 
     columns = [m for m in SHOWN if any(m in d.get("intervals", {}) for d in details.values())]
     if not columns:
@@ -170,8 +170,8 @@ def _difference(entry: dict[str, Any] | None) -> str:
 
 
 def _write(summary: Any, details: dict[str, Any], out: Path) -> None:
-    from anomaly.evaluation_run import write_json
-    from anomaly.result_files import write_results
+    from anomaly.evaluation.results import write_results
+    from anomaly.evaluation.run import write_json
 
     paths = write_results(summary, out)
     write_json(out / "intervals.json", details)

@@ -122,7 +122,7 @@ def plot_command(run: Path, out: Path | None) -> None:
       steer-anomaly train plot runs/smoke
     """
     with told():
-        from steervit.training.plots import plot_run
+        from steervit.training.progress_plots import plot_run
 
         click.echo(plot_run(run, out))
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.metrics import curves
+from anomaly.metrics.arguments import checked_limits
 from anomaly.metrics.components import UNIT_BITS
 from anomaly.metrics.curves import Counts
 from anomaly.metrics.figures import pro_name
 from anomaly.metrics.histogram import run_starts
-from anomaly.metrics.inputs import checked_limits
 from anomaly.metrics.pixel import PixelMetrics
 
 IMAGE_BUDGET = 1 << 13

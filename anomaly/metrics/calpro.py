@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.metrics.arguments import checked_limits, checked_map, checked_mask
 from anomaly.metrics.components import CONNECTIVITY
-from anomaly.metrics.inputs import checked_limits, checked_map, checked_mask
 from anomaly.metrics.result import Curves, MetricResult, Provenance
 
 STEPS = 200

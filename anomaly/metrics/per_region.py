@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anomaly.metrics.arguments import checked_map, checked_mask
 from anomaly.metrics.components import CONNECTIVITY
-from anomaly.metrics.inputs import checked_map, checked_mask
 
 
 @dataclass(frozen=True)

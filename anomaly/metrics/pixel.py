@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.metrics.arguments import checked_limits, checked_map, checked_mask
 from anomaly.metrics.codes import encode
 from anomaly.metrics.components import UNIT_BITS, defect_pixels
 from anomaly.metrics.curves import Counts
 from anomaly.metrics.figures import figures
 from anomaly.metrics.histogram import BUDGET, CodeHistogram, summed
-from anomaly.metrics.inputs import checked_limits, checked_map, checked_mask
 from anomaly.metrics.result import MetricResult
 
 CHUNK = 1 << 16

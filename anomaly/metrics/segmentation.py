@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.metrics.inputs import checked_mask
+from anomaly.metrics.arguments import checked_mask
 from anomaly.metrics.result import MetricResult, Provenance
 
 

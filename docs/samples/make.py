@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import skimage
 
-from steervit.training.rendering.photos import PhotoSource
-from steervit.training.rendering.scene import Scene, render_scene
+from steervit.nano.scenes.photos import PhotoSource
+from steervit.nano.scenes.scene import Scene, render_scene
 
 HERE = Path(__file__).parent
 FIRST_SEED, SIZE = 900_000, 320

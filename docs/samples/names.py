@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from anomaly.decision.threshold import TEXT_ALONE
 from anomaly.inspector import Inspector
 from anomaly.prompts import from_texts
-from anomaly.threshold import TEXT_ALONE
-from steervit.training.rendering.scene import Scene, render_scene
+from steervit.nano.scenes.scene import Scene, render_scene
 
 FIRST_SEED, ROWS, SIDE, CAPTION = 810_100, 3, 210, 24
 

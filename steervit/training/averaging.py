@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from steervit.model import SteerViT
+from steervit.modeling.model import SteerViT
 from steervit.training.optim import learned_state
 
 

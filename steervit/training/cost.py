@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from steervit.model import SteerViT
+from steervit.modeling.model import SteerViT
 
 TEXT_TOKENS = 8  # of a typical expression, for estimates
 

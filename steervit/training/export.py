@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from steervit.checkpoint import Checkpoint, write_safetensors
 from steervit.files import write_whole
-from steervit.loading import trained_state
-from steervit.model import SteerViT
+from steervit.modeling.model import SteerViT
 from steervit.training.recipe import Recipe
+from steervit.weights.checkpoint import Checkpoint, write_safetensors
+from steervit.weights.loading import trained_state
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from steervit.model import SteerViT
+from steervit.modeling.model import SteerViT
 from steervit.training.recipe import TrainSettings
 
 STEERING = ("cross_attention.", "connector.", "head.")

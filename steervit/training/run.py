@@ -8,19 +8,19 @@ from pathlib import Path
 
 import torch
 
-from steervit.model import SteerViT
-from steervit.training import scene_supply
+from steervit.modeling.model import SteerViT
+from steervit.nano import windows as scene_supply
+from steervit.training.build import calibrate, count_model, prepare_model
 from steervit.training.cost import matmul_peak, parameter_counts, step_flops
-from steervit.training.engine import Outcome, Trainer
-from steervit.training.index import default_folder
+from steervit.training.data.batches import Supply
+from steervit.training.data.index import default_folder
+from steervit.training.data.supply import MixtureSupply, expressions, read_data, read_validation
+from steervit.training.loop import Outcome, Trainer
 from steervit.training.optim import set_trainable
-from steervit.training.parts import calibrate, count_model, prepare_model
 from steervit.training.processes import Processes, joined
 from steervit.training.recipe import Recipe
 from steervit.training.resume import NOTHING
-from steervit.training.samples import Supply
 from steervit.training.state import checkpoints
-from steervit.training.supply import MixtureSupply, expressions, read_data, read_validation
 
 ASSUMED_SHARE = 0.4  # share of the machine's matrix-product peak that the estimate of hours assumes
 CALIBRATION = 64  # images on which nano's fixed filters are scaled

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steervit.files import write_whole
-from steervit.text import TextEncoder
+from steervit.modeling.text import TextEncoder
 
 log = logging.getLogger(__name__)
 KEY_BYTES = 16

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from steervit import hub
-from steervit.text import TextEncoder
+from steervit.modeling.text import TextEncoder
 from steervit.training.recipe import ModelSettings
+from steervit.weights import hub
 
 TEXT_SIZES = {"width": 96, "layers": 2, "heads": 4, "vocabulary": 2048, "sentences": 2000}
 KNOWN_TEXT = {  # sizes as published: (width, layers, heads), vocabulary 50265, 514 positions

@@ -1,0 +1,1 @@
+"""Maps and labels to figures: one category, one run, tables and files."""

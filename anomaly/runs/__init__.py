@@ -1,0 +1,1 @@
+"""The result folder of a run, which goes on where it stopped."""

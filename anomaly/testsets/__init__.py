@@ -1,0 +1,1 @@
+"""Labelled images: benchmark cards, layouts on disk, downloads, checks."""

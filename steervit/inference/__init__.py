@@ -1,0 +1,1 @@
+"""Faster ways to run a SteerViT, equal to the plain one."""

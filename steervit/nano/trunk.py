@@ -1,0 +1,107 @@
+"""nano's trunk: a small timm `VisionTransformer` whose patch embedding is the whitened filter bank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from steervit.nano.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, patch_features
+
+
+class CellStem(nn.Module):
+    """Maps of cells (B, 26, 4h, 4w) -> (B, h*w, D): small convolutions that see lines and where they go on."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(FINE, 32, 3, padding=1)
+        self.halve = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        self.near = nn.Conv2d(48, 48, 3, padding=1)
+        self.far = nn.Conv2d(48, 48, 3, padding=2, dilation=2)
+        self.last = nn.Conv2d(48, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = F.gelu(self.halve(F.gelu(self.first(x))))
+        x = x + F.gelu(self.near(x))
+        x = x + F.gelu(self.far(x))
+        return self.last(x).flatten(2).transpose(1, 2)
+
+
+class WhitenedPatchEmbed(nn.Module):
+    """Images (B, 3, S, S) in 0..1 -> patch tokens (B, S*S/patch^2, D): fixed filters, then a small MLP and stem.
+
+    The filters run in float32 whatever the precision of the rest, since whitening inverts a matrix.
+    Has the attributes that timm asks of a patch embedding.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, img_size: int = 256, patch_size: int = 8, in_chans: int = 3, embed_dim: int = 96, **_: object
+    ) -> None:
+        super().__init__()
+        self.patch_size = (patch_size, patch_size)
+        self.img_size = (img_size, img_size)
+        self.grid_size = (img_size // patch_size, img_size // patch_size)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        # Fixed scale of each feature, measured once on training images.
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("std", torch.ones(FEATURES))
+        self.stem = CellStem(embed_dim)
+        self.proj = nn.Sequential(nn.Linear(POOLED, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The fixed part: (B, 3, S, S) -> (B, N, F), float32."""
+        return patch_features(images.float(), self.patch_size[0])
+
+    def project(self, features: Tensor) -> Tensor:
+        """The learned part: (B, N, F) of a square of patches -> (B, N, D)."""
+        features = (features.float() - self.mean.float()) / self.std.float()
+        features = features.to(next(self.proj.parameters()).dtype)
+        side = math.isqrt(features.shape[1])
+        return self.proj(features[..., :POOLED]) + self.stem(cell_maps(features, (side, side)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D)."""
+        return self.project(self.features(images))
+
+
+def nano_trunk(
+    image_size: int,
+    patch_size: int = 8,
+    width: int = 96,
+    depth: int = 6,
+    heads: int = 3,
+    mlp_ratio: float = 4.0,
+) -> VisionTransformer:
+    """The trunk of `nano`, untrained. `image_size` is a multiple of `patch_size`, that one of 4 (pixels)."""
+    if image_size % patch_size or patch_size % CELLS:
+        raise ValueError(
+            f"expected image_size a multiple of patch_size and patch_size one of {CELLS}, "
+            f"got {image_size} and {patch_size}"
+        )
+    trunk: Any = VisionTransformer(
+        img_size=image_size,
+        patch_size=patch_size,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=mlp_ratio,
+        num_classes=0,
+        embed_layer=WhitenedPatchEmbed,
+    )
+    trunk.pretrained_cfg = {
+        "input_size": (3, image_size, image_size),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+    }
+    return trunk

@@ -1,0 +1,1 @@
+"""From names and files to a loaded model: catalogue, hub, checkpoints. The only place where files are missing."""
