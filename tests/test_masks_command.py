@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from test_sam_masks import folder  # noqa: F401 - a fixture
 
 from anomaly.commands.masks import masks
+from steervit.training.masks import mask_workers as mask_processes
 from steervit.training.masks.mask_shards import MaskShards, shard_files
-from steervit.training.masks.run_length import mask_workers as mask_processes
 
 
 def run(*arguments: object):

@@ -16,8 +16,8 @@ from steervit.training.data.mixture import Mixture, Source
 from steervit.training.data.records import Record, RecordError
 from steervit.training.data.shuffle import shuffled
 from steervit.training.data.sources import read_mixture
+from steervit.training.masks import run_length as masks
 from steervit.training.masks.run_length import Box, MaskError, Png, Polygons, Rle, Segments, unpack
-from steervit.training.masks.run_length import run_length as masks
 
 # A 4 x 5 mask, its run lengths down the columns, and COCO's compressed form of them, worked out by hand:
 # 5, 2, 2, 2, 9 -> 5, 2, 2, then 2 - 2 = 0 and 9 - 2 = 7 -> each below 16, so one character from "0" on.

@@ -15,7 +15,7 @@ import pytest
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspection import Inspection
 from anomaly.regions import find_regions
-from anomaly.report.page import page as report
+from anomaly.report import page as report
 from anomaly.runs.folder import ResultFolder
 
 INFO = {
