@@ -24,7 +24,8 @@ from steervit.training.data.sources import (
     visual_genome,
 )
 from steervit.training.data.sources.plain_pickle import load_plain_pickle
-from steervit.training.masks.run_length import encode, mask_shards
+from steervit.training.masks import mask_shards
+from steervit.training.masks.run_length import encode
 
 
 def said(records) -> list[str]:
