@@ -8,7 +8,7 @@ from pathlib import Path
 from anomaly.errors import told
 from steervit import SteerViT
 from steervit.files import sha256_of
-from steervit.weights.catalogue import find
+from steervit.weights.catalogue import find, is_name
 from steervit.weights.loading import find_files
 
 
@@ -43,19 +43,19 @@ def load_model(
         "text": text_encoder or files.text,
     }
     hashes = {part: sha256_of(_weights(Path(path))) for part, path in used.items() if path is not None}
-    return loaded, _record(str(model), hashes, files.checkpoint)
+    return loaded, _record(model, hashes, files.checkpoint)
 
 
 def _weights(path: Path) -> Path:
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def _record(model: str, hashes: dict[str, str], checkpoint: Path) -> ModelRecord:
+def _record(model: str | Path, hashes: dict[str, str], checkpoint: Path) -> ModelRecord:
     card_file = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "MODEL_CARD.md"
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
-    if Path(model).expanduser().exists():
+    if not is_name(model) and Path(model).expanduser().exists():
         return ModelRecord(
             Path(model).stem, f"a checkpoint of your own, {Path(model).name}", "its owner's", hashes, card
         )
-    known = find(model)
+    known = find(str(model))
     return ModelRecord(known.name, known.about, known.licence, hashes, card)

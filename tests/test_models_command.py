@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from anomaly.commands.models import models
 from anomaly.errors import SteerAnomalyError
 from steervit.weights import hub
+from steervit.weights.catalogue import NANO
 from steervit.weights.checkpoint import read_checkpoint
+from steervit.weights.loading import find_files
 
 PUBLISHED = Path(__file__).parent / "golden" / "steervit" / "steervit.pth"
 
@@ -44,6 +46,17 @@ def test_info_on_a_file():
     assert f"{read_checkpoint(PUBLISHED).parameters:,} (float32)" in output
     assert "1: -1.0702, 3: -0.6848, 5: -0.8863" in output
     assert "model_name: test_vit" in output
+
+
+def test_a_folder_does_not_hide_a_model_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").mkdir()
+    assert "Apache-2.0" in run("info", "nano")
+    assert find_files("nano").checkpoint == NANO
+    assert find_files("./nano").checkpoint == Path("nano")
+    assert find_files(Path("nano")).checkpoint == Path("nano")
+    with pytest.raises(SteerAnomalyError, match="nano"):
+        run("info", "./nano")
 
 
 def test_info_on_a_name():

@@ -78,15 +78,17 @@ def info_command(name_or_path: str) -> None:
       steer-anomaly models info nano
     """
     from steervit.weights import hub
+    from steervit.weights.catalogue import is_name
 
     with told():
-        if Path(name_or_path).expanduser().exists():
-            _show_file(Path(name_or_path).expanduser())
+        path = Path(name_or_path).expanduser()
+        if not is_name(name_or_path) and path.exists():
+            _show_file(path)
             return
         card = hub.find(name_or_path)
         _show_card(card)
-        if (path := _checkpoint_here(card)) is not None:
-            _show_file(path)
+        if (here := _checkpoint_here(card)) is not None:
+            _show_file(here)
 
 
 @models.command("convert")
@@ -115,9 +117,12 @@ def convert_command(source: str, target: Path, force: bool) -> None:
 
 def _path_of(name_or_path: str) -> Path:
     from steervit.weights import hub
+    from steervit.weights.catalogue import is_name
 
     path = Path(name_or_path).expanduser()
-    return path if path.exists() else hub.locate(name_or_path).checkpoint
+    if path.exists() and not is_name(name_or_path):
+        return path
+    return hub.locate(name_or_path).checkpoint
 
 
 def _checkpoint_here(card: ModelCard) -> Path | None:

@@ -74,6 +74,14 @@ def list_models() -> list[ModelCard]:
     return [_card(name, entry) for name, entry in _content()["models"].items()]
 
 
+def is_name(name_or_path: str | Path) -> bool:
+    """Whether a model of the list is meant, and no path: its exact name, as text.
+
+    A folder `nano` in the working directory does not hide the model; `./nano` or `Path("nano")` names the folder.
+    """
+    return isinstance(name_or_path, str) and name_or_path in _content()["models"]
+
+
 def find(name: str) -> ModelCard:
     """The model called `name`; the published file name (`steervit_dinov2_base.pth`) is understood too.
 

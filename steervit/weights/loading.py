@@ -16,6 +16,7 @@ from steervit.modeling.model import SteerViT
 from steervit.modeling.text import TextEncoder
 from steervit.modeling.trunk import build_trunk, load_trunk, without_pooling
 from steervit.weights import hub
+from steervit.weights.catalogue import is_name
 from steervit.weights.checkpoint import Checkpoint, read_checkpoint
 
 TRUNK_PREFIX = "vision_model.trunk."
@@ -110,13 +111,14 @@ def trained_state(model: SteerViT) -> dict[str, Tensor]:
 
 
 def find_files(name_or_path: str | Path, local_only: bool = False) -> hub.ModelPaths:
-    """The files of a checkpoint file or folder, or of a model by name (downloaded if need be).
+    """The files of a model by name (downloaded if need be), or of a checkpoint file or folder.
 
+    A name of the list is a name, whatever lies in the working directory (`catalogue.is_name`).
     A folder may carry its trunk (`trunk.safetensors`) and its text tower (`text/`) beside the checkpoint, as
     nano's does. Raises ValueError naming the known models, or FileNotFoundError saying what is missing.
     """
     path = Path(name_or_path).expanduser()
-    if not path.exists():
+    if is_name(name_or_path) or not path.exists():
         paths = hub.ensure(str(name_or_path), local_only)
         if paths.trunk is not None or paths.checkpoint.is_file():
             return paths
