@@ -1,7 +1,12 @@
 """steer-anomaly: finds defects in photographs of parts, told only what the part is called.
 
-One module per step of an inspection. Importing this package imports neither torch nor OpenCV.
+One module per step of an inspection. Importing this package imports neither torch nor OpenCV; do it before you import
+torch, so that threads which wait leave the cores to others (`anomaly.threads`).
 """
+
+from anomaly.threads import wait_passively
+
+wait_passively()
 
 __version__ = "0.1.0"
 
