@@ -23,12 +23,12 @@ from pathlib import Path
 import click
 import torch
 
+from steervit.processes import Processes
 from steervit.training.build import new_model
 from steervit.training.cost import matmul_peak, step_flops
 from steervit.training.data.batches import Batch
 from steervit.training.loop import Trainer
 from steervit.training.losses import presence_loss, segmentation_loss
-from steervit.training.processes import Processes
 from steervit.training.recipe import Recipe, WindowSettings, load
 from steervit.training.text_tower import roberta_config
 
@@ -82,7 +82,7 @@ def random_trainer(recipe: Recipe, folder: Path, device: str) -> Trainer:
         if layer.gated:
             torch.nn.init.constant_(layer.attn_gate, 0.5)
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    return Trainer(recipe, model, NoSamples(), folder, Processes(torch.device(device)), None)
+    return Trainer(recipe, model, NoSamples(), folder, Processes(device=device), None)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def windows(trainer: Trainer, size: int, how: WindowSettings) -> Batch:
 
 def plain_step(trainer: Trainer, batch: Batch) -> None:
     """Text encoded now, all activations kept: images that ask for a gradient keep the whole graph."""
-    device = trainer.processes.device
+    device = trainer.device
     pixels = batch.pixels.to(device).requires_grad_()
     with trainer._precision():
         if trainer.settings.trainable == "all":

@@ -12,7 +12,7 @@ from fake_inspector import FakeInspector
 
 from anomaly.evaluation.category import TestImages
 from anomaly.evaluation.run import Options, evaluate
-from anomaly.processes import joined
+from steervit.processes import joined
 from anomaly.testsets.cards import load
 from anomaly.testsets.layouts import find_samples
 

@@ -12,6 +12,7 @@ import torch
 from drawn_supply import Squares, small_recipe
 
 from steervit import SteerViT
+from steervit.processes import Processes
 from steervit.training import loop as engine
 from steervit.training import state
 from steervit.training.build import prepare_model
@@ -19,13 +20,12 @@ from steervit.training.data.batches import collate
 from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
 from steervit.training.losses import presence_loss, segmentation_loss
-from steervit.training.processes import Processes
 from steervit.training.progress_plots import plot_run
 from steervit.training.recipe import Schedule
 from steervit.training.schedule import learning_rate
 
 DRIVER = Path(__file__).parent / "training_driver.py"
-CPU = Processes(torch.device("cpu"))
+CPU = Processes()
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from anomaly.evaluation.category import TestImages, inspect_category
 from anomaly.evaluation.run import Options, evaluate
 from anomaly.evaluation.scoring import score_category
 from anomaly.pictures.maps import map_path, read_map
-from anomaly.processes import Processes
+from steervit.processes import Processes
 from anomaly.runs import rows as journal
 from anomaly.testsets.folder_layout import folder_samples
 from anomaly.testsets.layouts import mvtec

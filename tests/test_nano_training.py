@@ -14,6 +14,7 @@ from steervit.nano.filters import FEATURES, channels, mirror, oddness
 from steervit.nano.scene_cache import CachedScenes, FeatureCache
 from steervit.nano.scenes.shards import read_shard
 from steervit.nano.scenes.vocabulary import defect_kinds
+from steervit.processes import Processes
 from steervit.training import run
 from steervit.training.averaging import Average
 from steervit.training.data.batches import collate
@@ -21,7 +22,6 @@ from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
 from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss
 from steervit.training.optim import set_trainable
-from steervit.training.processes import Processes
 from steervit.training.recipe import load
 from steervit.training.state import load_newest
 from steervit.training.step import SteeringStep
@@ -113,7 +113,7 @@ def test_patches_are_told_the_one_kind_they_show(tmp_path):
 def test_kinds_are_learned_from_patches_sentences_and_both(tmp_path):
     recipe = tiny("train.kinds=2", "train.presence=4", "model.fusion=late", "model.cross_attn_layers=[3]")
     model, supply = run._on_windows(recipe, tmp_path, lambda text: None)
-    made = Trainer(recipe, model, supply, tmp_path, Processes(torch.device("cpu")))
+    made = Trainer(recipe, model, supply, tmp_path, Processes())
     batch = collate([supply.training(0, slot) for slot in range(4)])
     output = made._output(batch)
     logits = output.logits.unflatten(0, (4, -1))

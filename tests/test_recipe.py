@@ -7,17 +7,17 @@ import torch
 import yaml
 from drawn_supply import TRAIN, Squares, small_recipe
 
+from steervit.processes import Processes
 from steervit.training import recipe as recipes
 from steervit.training.build import config_of, count_model, new_model, prepare_model
 from steervit.training.cost import parameter_counts, step_flops
 from steervit.training.data.supply import MixtureSupply
 from steervit.training.loop import Trainer
-from steervit.training.processes import Processes
 from steervit.training.recipe import HEADER, load
 
 NAMES = sorted(path.stem for path in TRAIN.glob("*.yaml"))
 ABLATIONS = [name for name in NAMES if name.startswith("ablation-")]
-CPU = Processes(torch.device("cpu"))
+CPU = Processes()
 
 
 # What ships --------------------------------------------------------------------------------------------

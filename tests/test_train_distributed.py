@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
+from steervit.processes import Processes
+from steervit.training.data.batches import slots
 from steervit.training.logs import read_metrics
-from steervit.training.processes import Processes
 from steervit.training.state import load_newest
 
 DRIVER = Path(__file__).parent / "training_driver.py"
@@ -69,6 +69,6 @@ def test_two_processes_go_on_from_a_checkpoint(one_and_two, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_an_error():
-    assert list(Processes(torch.device("cpu"), 1, 2).slots(6)) == [3, 4, 5]
+    assert list(slots(Processes(1, 2), 6)) == [3, 4, 5]
     with pytest.raises(ValueError, match=r"multiple of the 2 processes, got 5.*train.batch=4"):
-        Processes(torch.device("cpu"), 0, 2).slots(5)
+        slots(Processes(0, 2), 5)

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from drawn_supply import Squares, small_recipe
 
+from steervit.processes import joined
 from steervit.training.build import prepare_model
 from steervit.training.loop import Trainer
-from steervit.training.processes import joined
 
 
 class Killing(Squares):

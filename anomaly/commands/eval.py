@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anomaly.evaluation.category import TestImages
     from anomaly.evaluation.run import Options, Watcher
     from anomaly.evaluation.summary import Summary
-    from anomaly.processes import Processes
+    from steervit.processes import Processes
     from anomaly.testsets.cards import Card
     from anomaly.testsets.samples import Sample
 
@@ -75,7 +75,7 @@ def eval_command(
     Example:
       steer-anomaly eval mvtec --root data/mvtec --category bottle --category wood
     """
-    from anomaly.processes import joined
+    from steervit.processes import joined
 
     ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps")
     mine = {name: options.pop(name) for name in ours}

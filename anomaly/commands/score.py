@@ -96,7 +96,7 @@ def _score(
 ) -> tuple[CategoryResult, dict[str, Any]]:
     from anomaly.evaluation.external_maps import find_maps, gather, known_scores
     from anomaly.evaluation.scoring import score_category
-    from anomaly.processes import Processes
+    from steervit.processes import Processes
 
     ours = find_maps(maps, images, options["resize"])
     theirs = find_maps(options["against"], images, options["resize"]) if options["against"] else None

@@ -20,7 +20,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation.submission import write_thresholded
 from anomaly.inspection import Inspection
 from anomaly.pictures.maps import map_path, write_map
-from anomaly.processes import Processes
+from steervit.processes import Processes
 from anomaly.runs import rows as journal
 from anomaly.testsets.samples import Sample, read_mask
 

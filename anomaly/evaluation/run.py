@@ -18,7 +18,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation.category import BatchInspector, TestImages, inspect_category
 from anomaly.evaluation.scoring import CategoryResult, score_category
 from anomaly.pictures.maps import map_path, read_map
-from anomaly.processes import Processes
+from steervit.processes import Processes
 from anomaly.runs.rows import safe_name
 
 VOLATILE = ("device", "batch_size", "threads", "command", "milliseconds")

@@ -18,7 +18,7 @@ from anomaly.evaluation.region_scores import image_pro, region_scores
 from anomaly.metrics import ImageMetrics, MetricResult, PixelMetrics
 from anomaly.metrics.calpro import calpro200
 from anomaly.metrics.segmentation import SegF1
-from anomaly.processes import Processes
+from steervit.processes import Processes
 from anomaly.testsets.samples import Sample, read_mask
 
 RESOLUTION = "each image's own size"

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from steervit.modeling.model import SteerViT
+from steervit.processes import Processes
 from steervit.training import optim, state
 from steervit.training.averaging import Average
-from steervit.training.data.batches import Batch, Supply, collate, training_batches
+from steervit.training.data.batches import Batch, Supply, collate, slots, training_batches
 from steervit.training.export import export, try_export
 from steervit.training.interrupt import Interrupt
 from steervit.training.logs import RunLog
 from steervit.training.losses import kinds_loss, naming_loss, pmass, presence_loss, segmentation_loss
-from steervit.training.processes import Processes
 from steervit.training.recipe import Recipe
 from steervit.training.resume import check_same_run, shared_state
 from steervit.training.schedule import learning_rate
@@ -62,16 +62,17 @@ class Trainer:
     ) -> None:
         self.recipe, self.settings, self.supply = recipe, recipe.train, supply
         self.out, self.processes, self.say = out, processes, say
-        self.slots = processes.slots(self.settings.batch)
+        self.device = torch.device(processes.device)
+        self.slots = slots(processes, self.settings.batch)
         state.seed_all(self.settings.seed)
-        self.model = model.to(processes.device)
+        self.model = model.to(self.device)
         optim.set_trainable(self.model, self.settings.trainable)
         self.frozen = optim.frozen_hash(self.model)
         self.optimiser = optim.new_optimiser(self.model, self.settings)
         if self.settings.kinds and not supply.kinds:
             raise ValueError("train.kinds needs samples that say what each patch shows: set data.windows")
         kinds = supply.kinds if self.settings.kinds else 0
-        step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(processes.device)
+        step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(self.device)
         self.step_module: nn.Module = step
         self.kinds = step.kinds
         if self.kinds is not None:
@@ -119,7 +120,7 @@ class Trainer:
     def _update(self, batch: Batch, rate: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        targets = batch.targets.to(self.processes.device, non_blocking=True)
+        targets = batch.targets.to(self.device, non_blocking=True)
         with self._precision():
             output = self._output(batch)
         loss = self._loss(output, batch, targets)
@@ -206,10 +207,10 @@ class Trainer:
     def _precision(self) -> Any:
         if self.settings.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.processes.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _output(self, batch: Batch, module: nn.Module | None = None) -> Output:
-        device = self.processes.device
+        device = self.device
         text, mask = self._text(batch.texts)
         pixels = batch.pixels.to(device, non_blocking=True)
         patches = None if batch.patches is None else batch.patches.to(device, non_blocking=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 import yaml
 
-from steervit.training.processes import Processes
+from steervit.processes import Processes
 from steervit.training.recipe import Recipe
 from steervit.training.state import load_newest
 
@@ -28,12 +27,10 @@ def shared_state(folder: Path, processes: Processes) -> dict[str, Any]:
 
     Raises ValueError when there is none.
     """
-    found = [load_newest(folder) if processes.leads else None]
-    if processes.count > 1:
-        dist.broadcast_object_list(found, src=0)
-    if found[0] is None:
+    found = processes.broadcast(load_newest(folder) if processes.leads else None)
+    if found is None:
         raise ValueError(NOTHING.format(folder))
-    return found[0]
+    return found
 
 
 def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from steervit.modeling.model import SteerViT
 from steervit.nano import windows as scene_supply
+from steervit.processes import Processes, joined
 from steervit.training.build import calibrate, count_model, prepare_model
 from steervit.training.cost import matmul_peak, parameter_counts, step_flops
 from steervit.training.data.batches import Supply
@@ -17,7 +18,6 @@ from steervit.training.data.index import default_folder
 from steervit.training.data.supply import MixtureSupply, expressions, read_data, read_validation
 from steervit.training.loop import Outcome, Trainer
 from steervit.training.optim import set_trainable
-from steervit.training.processes import Processes, joined
 from steervit.training.recipe import Recipe
 from steervit.training.resume import NOTHING
 from steervit.training.state import checkpoints

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from steervit.processes import Processes
 from steervit.training.data.batches import Batch, Supply, validation_batches
 from steervit.training.losses import pmass
-from steervit.training.processes import Processes
 
 ALL = "all"
 
@@ -24,8 +24,8 @@ def validate(
     """
     names = sorted(set(supply.validation_sources))
     sums = torch.zeros(len(names), 2, dtype=torch.float64)  # mass, samples
-    mine = range(len(supply.validation_sources))[processes.rank :: processes.count]
-    for part in validation_batches(supply, mine, batch, workers):
+    share = processes.share(range(len(supply.validation_sources)))
+    for part in validation_batches(supply, share, batch, workers):
         mass = pmass(logits_of(part).cpu(), part.covered).double()
         for source, value in zip(part.sources, mass, strict=True):
             if not torch.isnan(value):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from steervit.processes import Processes
+
 
 class Sample(NamedTuple):
     """pixels (3, S, S) normalised; target (h*w) of the loss, at least 0; covered (h*w), the fraction of each
@@ -118,6 +120,17 @@ class _Validation(Dataset):
 
     def __getitem__(self, indices: list[int]) -> Batch:
         return collate([self.supply.validation(index) for index in indices])
+
+
+def slots(processes: Processes, batch: int) -> range:
+    """This process's samples of a batch of `batch`. Raises ValueError when it cannot be shared evenly."""
+    if batch % processes.count:
+        raise ValueError(
+            f"expected train.batch to be a multiple of the {processes.count} processes, got {batch}; "
+            f"--set train.batch={max(1, batch // processes.count) * processes.count} would do"
+        )
+    share = batch // processes.count
+    return range(processes.rank * share, (processes.rank + 1) * share)
 
 
 def training_batches(supply: Supply, slots: range, steps: range, workers: int) -> Iterator[Batch]:
