@@ -55,17 +55,17 @@ def card_of_ours(server, tmp_path, monkeypatch):  # noqa: F811
 
 def test_get_asks_for_the_licence_then_fetches_verifies_and_unpacks(card_of_ours, tmp_path):
     root = tmp_path / "data"
-    refused = run("get", card_of_ours, "--root", root)
+    refused = run("pull", card_of_ours, "--root", root)
     assert refused.exit_code == 2 and "Research Only: no shops" in refused.output
     assert "--accept-licence" in refused.output and not root.exists()
-    result = run("get", card_of_ours, "--root", root, "--accept-licence")
+    result = run("pull", card_of_ours, "--root", root, "--accept-licence")
     assert result.exit_code == 0, result.output
     assert "100.0%" in result.output and [p.name for p in root.iterdir()] == ["cup"]
     assert run("check", root, "--as", card_of_ours).output.endswith("No problems found\n")
 
 
 def test_get_without_an_archive_points_to_the_page():
-    result = run("get", "dagm", "--accept-licence")
+    result = run("pull", "dagm", "--accept-licence")
     assert result.exit_code == 1 and "dagm/2007" in result.output
 
 

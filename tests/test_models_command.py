@@ -111,3 +111,20 @@ def test_help_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_the_list_shows_the_whole_download():
+    from anomaly.commands.models import download_size
+
+    base, mae = hub.find("dinov2-commercial-base"), hub.find("mae-base")
+    assert download_size(base) == (92_345_957 + 346_334_872 + 1_421_700_479, True)
+    lines = {line.split()[0]: line for line in run("list").splitlines() if line}
+    assert " 1.9 GB" in lines[base.name] and "> 1.9 GB" not in lines[base.name]
+    assert download_size(mae)[1] is False and "> 1.4 GB" in lines[mae.name]
+
+
+def test_the_list_for_programs():
+    entries = {entry["name"]: entry for entry in json.loads(run("list", "--json"))}
+    assert set(entries) == {card.name for card in hub.list_models()}
+    assert entries["nano"]["embedded"] and entries["nano"]["fetched"]
+    assert not entries["dinov2-base"]["commercial"] and not entries["dinov2-base"]["fetched"]

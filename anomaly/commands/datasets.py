@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from anomaly.commands.listing import json_option, show_json
 
 if TYPE_CHECKING:
     from anomaly.testsets.cards import Archive, Card
@@ -23,7 +26,8 @@ def datasets() -> None:
 
 
 @datasets.command("list")
-def list_command() -> None:
+@json_option
+def list_command(as_json: bool) -> None:
     """Every benchmark with a card.
 
     \b
@@ -32,12 +36,15 @@ def list_command() -> None:
     """
     from anomaly.testsets import cards
 
-    for name in cards.names():
-        card = cards.load(name)
+    every = [cards.load(name) for name in cards.names()]
+    if as_json:
+        show_json([asdict(card) for card in every])
+        return
+    for card in every:
         mark = "*" if card.licence.restricted else " "
-        click.echo(f"{name:12} {mark} {len(card.categories):3} categories  {card.licence.name}")
+        click.echo(f"{card.name:12} {mark} {len(card.categories):3} categories  {card.licence.name}")
         click.echo(f"{'':14} {card.about}")
-    click.echo("\n* restricted licence: `datasets get` asks for --accept-licence")
+    click.echo("\n* restricted licence: `datasets pull` asks for --accept-licence")
 
 
 @datasets.command("info")
@@ -70,17 +77,17 @@ def info_command(name: str) -> None:
         click.echo("\nPublished, mean over the categories, in %:\n" + published_table(card))
 
 
-@datasets.command("get")
+@datasets.command("pull")
 @click.argument("name")
 @click.option("--root", type=click.Path(path_type=Path), help="Where to unpack.  [default: data/NAME]")
 @click.option("--accept-licence", is_flag=True, help="I have read the licence and accept it.")
 @click.option("--keep-archive", is_flag=True, help="Do not delete the archive after unpacking.")
-def get_command(name: str, root: Path | None, accept_licence: bool, keep_archive: bool) -> None:
+def pull_command(name: str, root: Path | None, accept_licence: bool, keep_archive: bool) -> None:
     """Download, verify and unpack a benchmark; an interrupted download goes on where it stopped.
 
     \b
     Example:
-      steer-anomaly datasets get visa --root data/visa
+      steer-anomaly datasets pull visa --root data/visa
     """
     from anomaly.testsets import cards
     from anomaly.testsets.layouts import locate

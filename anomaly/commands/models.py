@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomaly.commands.listing import json_option, show_json
 from anomaly.errors import SteerAnomalyError, told
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def models() -> None:
 
 
 @models.command("list")
-def list_command() -> None:
+@json_option
+def list_command(as_json: bool) -> None:
     """Every model known by name; those marked + may be used commercially.
 
     \b
@@ -34,12 +36,16 @@ def list_command() -> None:
     """
     from steervit.weights import hub
 
+    if as_json:
+        show_json([_entry(card) for card in hub.list_models()])
+        return
     for card in hub.list_models():
         mark = "+" if card.commercial else " "
         click.echo(f"{card.name:24} {mark} {card.licence:14} {_where(card):13} {card.about}")
     click.echo(
-        "\n+ may be used commercially. Fetch one with `steer-anomaly models pull NAME`; its image trunk\n"
-        "and the text encoder (1.4 GB, the same for all of them) come along."
+        "\n+ may be used commercially. Fetch one with `steer-anomaly models pull NAME`. Sizes are of the whole\n"
+        "download: checkpoint, image trunk, and the text encoder (1.4 GB, the same for all, fetched once);\n"
+        "> where the publisher does not tell the size of a part."
     )
 
 
@@ -140,8 +146,34 @@ def _where(card: ModelCard) -> str:
         return "built in"
     if _checkpoint_here(card) is not None:
         return "fetched"
-    size = card.checkpoint.bytes if card.checkpoint else None
-    return f"{size / 1e6:.0f} MB" if size else "size unknown"
+    size, whole = download_size(card)
+    return f"{'' if whole else '> '}{size / 1e9:.1f} GB"
+
+
+def download_size(card: ModelCard) -> tuple[int, bool]:
+    """Bytes of checkpoint, trunk and text encoder together, and whether that is all of it: some sizes are not known."""
+    from steervit.weights.catalogue import text_encoder_files, trunk_file
+
+    if card.checkpoint is None:
+        return 0, True
+    trunk = trunk_file(card.trunk).bytes if card.trunk else None
+    text = text_encoder_files(card.text or "roberta-large").weights.bytes
+    sizes = (card.checkpoint.bytes, trunk, text)
+    return sum(size or 0 for size in sizes), None not in sizes
+
+
+def _entry(card: ModelCard) -> dict[str, Any]:
+    size, whole = download_size(card)
+    return {
+        "name": card.name,
+        "about": card.about,
+        "licence": card.licence,
+        "commercial": card.commercial,
+        "embedded": card.embedded,
+        "fetched": card.embedded or _checkpoint_here(card) is not None,
+        "download_bytes": size,
+        "download_bytes_complete": whole,
+    }
 
 
 def _refuse_overwriting(target: Path, force: bool) -> None:

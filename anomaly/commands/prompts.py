@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
+
+from anomaly.commands.listing import json_option, show_json
 
 
 @click.group("prompts")
@@ -16,7 +20,8 @@ def prompts() -> None:
 
 
 @prompts.command("list")
-def list_command() -> None:
+@json_option
+def list_command(as_json: bool) -> None:
     """Every prompt set that ships with the tool.
 
     \b
@@ -25,10 +30,13 @@ def list_command() -> None:
     """
     from anomaly import prompts as sets
 
-    for name in sets.names():
-        found = sets.load(name)
+    every = [sets.load(name) for name in sets.names()]
+    if as_json:
+        show_json([asdict(found) for found in every])
+        return
+    for found in every:
         count = f"{len(found.prompts)} - {len(found.contrast)}" if found.contrast else f"{len(found.prompts)}"
-        click.echo(f"{name:24} {count:7} {found.description}")
+        click.echo(f"{found.name:24} {count:7} {found.description}")
     click.echo("\n10 - 1: ten prompts averaged, one subtracted. Own sets: YAML, or text, a prompt per line.")
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly import resources
+from anomaly.commands.listing import json_option, show_json
 from anomaly.commands.masks import masks
 from anomaly.errors import told
 
 if TYPE_CHECKING:
     from steervit.training.recipe import Recipe
+
+LISTED = ("name", "about", "command", "hardware", "duration", "hours", "score")
 
 
 class RecipeGroup(click.Group):
@@ -98,7 +101,8 @@ def run_command(
 
 
 @train.command("list")
-def list_command() -> None:
+@json_option
+def list_command(as_json: bool) -> None:
     """The recipes that come with steer-anomaly.
 
     \b
@@ -106,9 +110,12 @@ def list_command() -> None:
       steer-anomaly train list
     """
     with told():
-        for name in resources.files("train"):
-            made = _load(name, ())
-            click.echo(f"{name:30} {made.about}")
+        recipes = [_load(name, ()) for name in resources.files("train")]
+    if as_json:
+        show_json([{name: getattr(made, name) for name in LISTED} for made in recipes])
+        return
+    for made in recipes:
+        click.echo(f"{made.name:30} {made.about}")
 
 
 @train.command("plot")

@@ -43,7 +43,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Licence:
-    """`restricted` means that `datasets get` asks for `--accept-licence` first."""
+    """`restricted` means that `datasets pull` asks for `--accept-licence` first."""
 
     name: str
     url: str
