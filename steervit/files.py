@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,29 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in `path`'s place in one step.
+def write_whole(path: Path, content: bytes | str | Callable[[Path], Any]) -> None:
+    """Put bytes, text (as UTF-8), or what a function writes to the path it is given, at `path` in one step.
 
-    When `write` fails, whatever was at `path` is untouched and nothing is left behind.
+    Folders on the way are made. When writing fails, whatever was at `path` is untouched and nothing is left behind.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _new_file(path.parent)
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600; the file is for everyone the folder is for
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _new_file(folder: Path) -> Path:
+    """An empty file of a name not taken, for everyone the umask leaves it to (tempfile's is for its owner only)."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}.part"
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        return path

@@ -13,7 +13,6 @@ from random import Random
 import pytest
 import torch
 
-from steervit.files import write_whole
 from steervit.weights.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -348,15 +347,3 @@ def test_references_of_omegaconf():
     assert resolved(root, root) == {"a": {"b": 3, "c": 3, "d": 3}, "e": [3, "${nowhere}"]}
     circle = {"f": "${g}", "g": "${f}"}
     assert resolved(circle, circle)["f"].startswith("${")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    (tmp_path / "x").write_text("old")
-
-    def fail(path):
-        path.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "x", fail)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]

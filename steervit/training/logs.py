@@ -92,7 +92,7 @@ def _forget_after(path: Path, step: int) -> None:
     # What a killed run wrote after its last checkpoint is going to be written again.
     if path.exists():
         kept = [json.dumps(line) + "\n" for line in read_metrics(path.parent) if line["step"] <= step]
-        write_whole(path, lambda to: to.write_text("".join(kept), encoding="utf-8"))
+        write_whole(path, "".join(kept))
 
 
 def _flat(line: dict[str, Any]) -> list[tuple[str, float]]:

@@ -41,10 +41,9 @@ def draw_rows(
         for column, values in enumerate((None, targets[i], heat[i])):
             one = image if values is None else _over(image, values.view(grid).numpy())
             sheet.paste(Image.fromarray(one), (column * SIDE, top + CAPTION))
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    write_whole(path, lambda to: to.write_bytes(buffer.getvalue()))
+    write_whole(path, buffer.getvalue())
 
 
 def _image(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

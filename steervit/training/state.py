@@ -30,11 +30,10 @@ def save_state(folder: Path, step: int, state: dict[str, Any], keep: int = 2) ->
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    data = buffer.getbuffer()
+    data = buffer.getvalue()
     path = folder / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda to: to.write_bytes(data))
+        write_whole(path, data)
     except OSError as error:
         kept = [_step_of(one) for one in checkpoints(folder)]
         last = f"the one of step {kept[0]} stays" if kept else "there is none before it"

@@ -102,7 +102,6 @@ class TextCache:
         }
         path = self.folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:12]}-{os.getpid()}.safetensors"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda to: save_file(shard, to))
         except OSError as error:
             log.warning("text features could not be kept in %s (%s); they are computed again", path, error)
