@@ -11,7 +11,9 @@ from steervit.nano.filters import (
     _hats,
     cell_maps,
     channels,
+    describe_patches,
     filter_bank,
+    gaussian_blur,
     inverse_square_root,
     mirror,
     nearest_distance,
@@ -19,7 +21,7 @@ from steervit.nano.filters import (
     patch_features,
     patch_means,
     patch_peaks,
-    whiten,
+    unmixing,
 )
 
 
@@ -43,7 +45,9 @@ def test_inverse_square_root_agrees_with_the_eigenvalue_way():
 
 
 def test_whitened_filters_are_nearly_uncorrelated():
-    white = whiten(filter_bank(image()))[0].flatten(2)
+    responses = filter_bank(image()).flatten(2)
+    centred = responses - responses.mean(2, keepdim=True)
+    white = unmixing(centred)[0] @ centred
     correlation = (white @ white.transpose(1, 2) / white.shape[-1])[0]
     off = correlation - torch.diag(correlation.diagonal())
     # Three colours of noise share one small direction, and the line filters another: the ridge holds them.
@@ -79,6 +83,42 @@ def test_every_feature_has_a_channel():
     assert channels().bincount().tolist() == [1] * POOLED + [16] * FINE
 
 
+@pytest.mark.parametrize("sigma", [0.7, 1, 4])
+def test_blurs_agree_with_opencv(sigma):
+    import cv2
+    import numpy as np
+
+    pixels = image(40, 5)
+    side = 2 * int(3 * sigma + 0.5) + 1
+    for plane, found in zip(pixels[0].numpy(), gaussian_blur(pixels, sigma)[0].numpy(), strict=True):
+        expected = cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+        assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_features_agree_with_whitening_every_pixel_at_once():
+    pixels = image(96, 4)
+    responses = filter_bank(pixels)
+    mean, flat = responses.mean((2, 3), keepdim=True), responses.flatten(2)
+    unmix, std = unmixing(flat - flat.mean(2, keepdim=True))
+    white = (unmix @ (responses - mean).flatten(2)).view_as(responses)
+    features, lines = describe_patches(pixels, 12)
+    pool = torch.nn.functional.avg_pool2d
+    expected = [pool((responses - mean) / std[..., None], 12), pool(white.abs(), 12)]
+    expected += [torch.nn.functional.max_pool2d(white.abs(), 12), pool(responses, 12)]
+    expected = torch.cat(expected, 1).flatten(2).transpose(1, 2).clamp(-12, 12)
+    assert torch.allclose(features[..., : 4 * FILTERS], expected, atol=1e-4)
+    assert torch.allclose(cell_maps(features, (8, 8))[:, :-1], pool(white, 3), atol=1e-4)
+    assert torch.equal(lines, responses[:, -lines.shape[1] :])
+
+
+def test_images_of_a_batch_are_described_as_each_alone():
+    pixels = torch.cat([image(96, seed) for seed in (6, 7)])
+    for one, features, lines in zip(pixels, *describe_patches(pixels, 12), strict=True):
+        alone = describe_patches(one[None], 12)
+        assert torch.allclose(features, alone[0][0], atol=1e-3)
+        assert torch.allclose(lines, alone[1][0], atol=1e-5)
+
+
 def test_hats_agree_with_morphology_of_opencv():
     import cv2
     import numpy as np
@@ -94,9 +134,9 @@ def test_hats_agree_with_morphology_of_opencv():
 
 def test_peaks_and_means_agree_with_pooling():
     x = torch.randn(2, 3, 24, 36, generator=torch.Generator().manual_seed(2))
-    peaks = torch.nn.functional.max_pool2d(x, 12).flatten(2).transpose(1, 2)
-    assert torch.equal(patch_peaks(x, 12), peaks)
-    assert torch.allclose(patch_means(x, 12)[0, 0], x[0, :, :12, :12].mean((1, 2)), atol=1e-6)
+    assert torch.equal(patch_peaks(x, 12), torch.nn.functional.max_pool2d(x, 12))
+    assert torch.allclose(patch_means(x, 12), torch.nn.functional.avg_pool2d(x, 12), atol=1e-6)
+    assert torch.allclose(patch_means(x, 12)[0, :, 0, 0], x[0, :, :12, :12].mean((1, 2)), atol=1e-6)
 
 
 def test_the_odd_patch_of_an_image_is_called_odd():

@@ -32,6 +32,18 @@ def _kernels(width: float, length: float, radius: int) -> Tensor:
     return (kernels / kernels.flatten(1).norm(dim=1)[:, None, None])[:, None]
 
 
+@functools.lru_cache(maxsize=32)
+def _spectra(width: float, length: float, radius: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """(orientations, height, width // 2 + 1): Fourier transform of the kernels centred on pixel 0; real, for each
+    kernel equals itself turned by half a turn."""
+    height, breadth = size
+    kernels = F.pad(
+        _kernels(width, length, radius)[:, 0].double(),
+        (0, breadth - 2 * radius - 1, 0, height - 2 * radius - 1),
+    )
+    return torch.fft.rfft2(kernels.roll((-radius, -radius), (1, 2))).real.float().to(device)
+
+
 def ridges(grey: Tensor) -> Tensor:
     """Grey images (B, 1, H, W), H and W multiples of 4 -> (B, 6, H, W): dark, then bright lines, of each width.
 
@@ -39,13 +51,27 @@ def ridges(grey: Tensor) -> Tensor:
     """
     dark, bright = [], []
     for width, length, shrunk in LINES:
-        small = F.avg_pool2d(grey, shrunk)
-        radius = min(int(2 * length), min(small.shape[-2:]) - 1)
-        padded = F.pad(small, (radius, radius, radius, radius), mode="reflect")
-        found = F.conv2d(padded, _kernels(width, length, radius).to(grey))
+        found = _responses(F.avg_pool2d(grey, shrunk), width, length)
         dark.append(_resized(found.amax(1, keepdim=True), grey))
         bright.append(_resized(-found.amin(1, keepdim=True), grey))
     return torch.cat([*dark, *bright], 1)
+
+
+def _responses(small: Tensor, width: float, length: float) -> Tensor:
+    # (B, 1, H, W) -> (B, orientations, H, W). Kernels this large cost a third as much by way of Fourier transforms.
+    height, breadth = small.shape[-2:]
+    radius = min(int(2 * length), min(height, breadth) - 1)
+    padded = F.pad(small, (radius, radius, radius, radius), mode="reflect")
+    padded = padded - padded.mean((2, 3), keepdim=True)  # smaller numbers, smaller rounding errors
+    size = (_smooth(padded.shape[2]), _smooth(padded.shape[3]))
+    spectrum = torch.fft.rfft2(padded, s=size) * _spectra(width, length, radius, size, small.device)
+    found = torch.fft.irfft2(spectrum, s=size)
+    return found[..., radius : radius + height, radius : radius + breadth]
+
+
+def _smooth(size: int) -> int:
+    # The next multiple of 16: transforms of sizes with small prime factors are fast.
+    return -(-size // 16) * 16
 
 
 def _resized(response: Tensor, like: Tensor) -> Tensor:
