@@ -19,7 +19,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, content: bytes | str | Callable[[Path], Any]) -> None:
+def write_whole(path: Path, content: bytes | memoryview | str | Callable[[Path], Any]) -> None:
     """Put bytes, text (as UTF-8), or what a function writes to the path it is given, at `path` in one step.
 
     Folders on the way are made. When writing fails, whatever was at `path` is untouched and nothing is left behind.

@@ -23,6 +23,7 @@ from steervit.training.losses import presence_loss, segmentation_loss
 from steervit.training.progress_plots import plot_run
 from steervit.training.recipe import Schedule
 from steervit.training.schedule import learning_rate
+from steervit.training.state import NotFinite
 
 DRIVER = Path(__file__).parent / "training_driver.py"
 CPU = Processes()
@@ -229,15 +230,54 @@ def test_bf16_trains_on_a_cpu(tmp_path):
     assert all(value == value for value in losses(tmp_path).values())
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
-    class Broken(Squares):
-        def training(self, step, slot):
-            sample = super().training(step, slot)
-            return sample._replace(pixels=sample.pixels * float("nan")) if step == 3 else sample
+class Broken(Squares):
+    """Its images are no numbers in step 3, the fourth."""
 
-    with pytest.raises(ValueError, match="no longer a number at step 4"):
-        trainer(tmp_path, "train.save_every=1", supply=Broken()).run()
-    assert state.load_newest(tmp_path / "state")["step"] == 3
+    def training(self, step, slot):
+        sample = super().training(step, slot)
+        return sample._replace(pixels=sample.pixels * float("nan")) if step == 3 else sample
+
+
+@pytest.mark.parametrize("also", ["train.log_every=1", "train.log_every=1000", "train.validate_every=1"])
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_sound_checkpoints(tmp_path, also):
+    settings = ["train.steps=9", "train.save_every=1", "train.keep=2", also, "train.averaging=0.9"]
+    with pytest.raises(
+        NotFinite, match=r"loss is no longer a number at step 4.*last sound .*step-00000003"
+    ) as error:
+        trainer(tmp_path, *settings, supply=Broken()).run()
+    kept = state.checkpoints(tmp_path / "state")
+    assert [state._step_of(path) for path in kept] == [3, 2] and error.value.checkpoint == kept[0]
+    assert all(
+        tensor.isfinite().all() for tensor in state.load_newest(tmp_path / "state")["learned"].values()
+    )
+    assert not (tmp_path / "last").exists()
+    if (tmp_path / "best").exists():
+        best = SteerViT.from_pretrained(tmp_path / "best")
+        assert all(parameter.isfinite().all() for parameter in best.parameters())
+
+
+@pytest.mark.parametrize("part", ["weights", "average", "optimiser"])
+def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(tmp_path, part):
+    run = trainer(tmp_path, "train.save_every=1", "train.log_every=1000", "train.averaging=0.9")
+    update = run._update
+
+    def break_third(batch, rate):
+        update(batch, rate)
+        if int(run.sums[1]) == 3 * 4:
+            where = {"weights": run.model.head.bias, "average": run.kept.head.bias,
+                     "optimiser": run.optimiser.state[run.model.head.bias]["exp_avg_sq"]}  # fmt: skip
+            where[part].data.fill_(float("inf"))
+
+    run._update = break_third
+    with pytest.raises(NotFinite, match=rf"the {part}.* no longer .* at step 3.*step-00000002"):
+        run.run()
+    assert [state._step_of(path) for path in state.checkpoints(tmp_path / "state")] == [2, 1]
+
+
+def test_before_the_first_checkpoint_there_is_none_to_name(tmp_path):
+    with pytest.raises(NotFinite, match="no checkpoint was written before it"):
+        trainer(tmp_path, supply=Broken()).run()
+    assert not state.checkpoints(tmp_path / "state")
 
 
 # Going on ------------------------------------------------------------------------------------------------

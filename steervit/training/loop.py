@@ -6,7 +6,6 @@ A run's folder holds recipe.yaml, metrics.jsonl, state/ (to go on from), best/ a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -162,24 +161,41 @@ class Trainer:
     def _after(self, step: int, stopping: bool) -> None:
         """What is due after `step` steps: a line in the log, validation, pictures, a checkpoint."""
         settings, last = self.settings, step == self.settings.steps
-        if step % settings.log_every == 0 or last:
+        log, validate, save = (
+            last or step % every == 0
+            for every in (settings.log_every, settings.validate_every, settings.save_every)
+        )
+        save = save or stopping
+        if log or validate or save:
+            self._refuse_not_finite(step)
+        if log:
             self._write_numbers(step)
-        if last or step % settings.validate_every == 0:
+        if validate:
             self._validate(step)
         if settings.pictures and (last or step % settings.pictures_every == 0):
             self._draw(step)
-        if last or stopping or step % settings.save_every == 0:
+        if save:
             self._save(step)
+
+    def _refuse_not_finite(self, step: int) -> None:
+        """Before anything is written: a checkpoint of NaN would take the place of a sound one."""
+        loss = self.processes.total(self.sums.clone())[0]  # of all processes, so that all stop or none
+        kept = {
+            "the weights": optim.learned_state(self.model),
+            "the optimiser": self.optimiser.state_dict()["state"],
+        }
+        if self.kinds is not None:
+            kept["the weights of kinds"] = self.kinds.state_dict()
+        if self.average is not None:
+            kept["the average"] = self.average.state()
+        found = state.not_finite({"the loss": loss, **kept})
+        if found is not None:
+            raise state.NotFinite(found, step, self.out / "state")
 
     def _write_numbers(self, step: int) -> None:
         sums = self.processes.total(self.sums.clone())
         self.sums = torch.zeros_like(self.sums)
         loss, mass = float(sums[0] / sums[1]), float(sums[2] / sums[3])
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss is no longer a number at step {step}: the checkpoint before it is kept in "
-                f"{self.out / 'state'}; a lower train.schedule.peak, or train.precision=fp32, may help"
-            )
         if self.log is not None:
             self.log.numbers(step, loss, mass, learning_rate(step - 1, self.settings.schedule))
 

@@ -11,16 +11,51 @@ import io
 import logging
 import random
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from steervit.files import write_whole
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+
+
+class NotFinite(ValueError):
+    """Training has come to numbers that are none. `checkpoint` is the last sound one, None before the first."""
+
+    def __init__(self, what: str, step: int, folder: Path) -> None:
+        self.step, self.checkpoint = step, next(iter(checkpoints(folder)), None)
+        kept = "no checkpoint was written before it"
+        if self.checkpoint is not None:
+            kept = f"the last sound checkpoint is {self.checkpoint}, of step {_step_of(self.checkpoint)}"
+        super().__init__(
+            f"{what} is no longer a number at step {step}; {kept}, and nothing was written after it. A lower "
+            "train.schedule.peak, or train.precision: fp32, may help: start anew with it in another folder"
+        )
+
+
+def not_finite(state: Any, name: str = "") -> str | None:
+    """The name of a tensor in nested dicts and lists that holds a NaN or an infinity, or None."""
+    found = list(_tensors(state, name))
+    if not found or bool(torch.stack([tensor.isfinite().all().cpu() for _, tensor in found]).all()):
+        return None
+    return next(name for name, tensor in found if not tensor.isfinite().all())
+
+
+def _tensors(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, (list, tuple)):
+        for value in state:
+            yield from _tensors(value, name)
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path | None:
@@ -30,7 +65,7 @@ def save_state(folder: Path, step: int, state: dict[str, Any], keep: int = 2) ->
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    data = buffer.getvalue()
+    data = buffer.getbuffer()
     path = folder / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
     try:
         write_whole(path, data)
