@@ -25,6 +25,8 @@ from steervit.training.recipe import Schedule
 from steervit.training.schedule import learning_rate
 from steervit.training.state import NotFinite
 
+pytestmark = pytest.mark.slow
+
 DRIVER = Path(__file__).parent / "training_driver.py"
 CPU = Processes()
 

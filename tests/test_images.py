@@ -181,6 +181,7 @@ def test_one_pixel_and_one_line(tmp_path, shape):
     assert image.shape == shape and (image == 7).all()
 
 
+@pytest.mark.slow
 def test_12000_by_9000_pixels_without_a_warning(tmp_path):
     Image.new("1", (12_000, 9_000), 1).save(tmp_path / "large.png")
     image = read_image(tmp_path / "large.png")

@@ -13,6 +13,8 @@ from anomaly.commands.masks import masks
 from steervit.training.masks import mask_workers as mask_processes
 from steervit.training.masks.mask_shards import MaskShards, shard_files
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: object):
     return CliRunner().invoke(masks, [str(argument) for argument in arguments])

@@ -48,6 +48,7 @@ def test_it_is_a_steervit_with_open_gates():
     assert not torch.allclose(model(image, ["the crack"]), model(image), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_object_and_the_anomaly_are_not_the_same_place(scenes):
     assert len(scenes) >= 10
     anomaly = maps(scenes, "the anomaly in the {object}")
@@ -63,6 +64,7 @@ def test_the_object_and_the_anomaly_are_not_the_same_place(scenes):
     assert np.mean(on_part) > 0.1  # "the <object>" lies on the object
 
 
+@pytest.mark.slow
 def test_it_tells_two_kinds_of_defect_apart_by_name():
     mass = []
     for scene in (render_scene(seed, 384, several=True) for seed in TWO_KINDS):
@@ -77,6 +79,7 @@ def test_it_tells_two_kinds_of_defect_apart_by_name():
     assert named > 2 * other
 
 
+@pytest.mark.slow
 def test_it_finds_more_than_chance_on_held_out_scenes(scenes):
     from anomaly.metrics import PixelMetrics
 

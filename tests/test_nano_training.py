@@ -27,7 +27,7 @@ from steervit.training.state import load_newest
 from steervit.training.step import SteeringStep
 from steervit.training.workers import run_all
 
-pytestmark = pytest.mark.usefixtures("drawn_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_once")]
 
 
 def tiny(*settings, recipe="nano"):

@@ -16,10 +16,13 @@ from steervit.training.recipe import load
 BIN = Path(sys.executable).parent
 SETTINGS = [*TINY_SCENES, "train.schedule.warmup=2", "train.precision=fp32"]
 
-pytestmark = pytest.mark.skipif(
-    not ((BIN / "torchrun").exists() and (BIN / "steer-anomaly").exists()),
-    reason=f"torchrun and steer-anomaly are not both in {BIN}",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not ((BIN / "torchrun").exists() and (BIN / "steer-anomaly").exists()),
+        reason=f"torchrun and steer-anomaly are not both in {BIN}",
+    ),
+]
 
 
 def torchrun(cache, *arguments):

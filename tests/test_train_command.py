@@ -23,7 +23,7 @@ SHORT = {
 }  # fmt: skip
 
 
-pytestmark = pytest.mark.usefixtures("drawn_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_once")]
 
 
 def call(*arguments):

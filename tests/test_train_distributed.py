@@ -13,6 +13,8 @@ from steervit.training.data.batches import slots
 from steervit.training.logs import read_metrics
 from steervit.training.state import load_newest
 
+pytestmark = pytest.mark.slow
+
 DRIVER = Path(__file__).parent / "training_driver.py"
 SETTINGS = ["train.batch=12", "train.steps=20", "train.save_every=10", "train.validate_every=10",
             "model.head_init_std=0.1", "model.gate_init=0.2", "train.connector_weight_decay=0.01"]  # fmt: skip

@@ -9,6 +9,8 @@ from steervit import SteerViT
 from steervit.training import run
 from steervit.training.logs import read_metrics
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_sources_train_together(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

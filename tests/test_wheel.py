@@ -27,6 +27,8 @@ import json, sys
 from click.testing import CliRunner
 from anomaly.cli import main
 import anomaly
+
+pytestmark = pytest.mark.slow
 answers = {"place": anomaly.__file__}
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(main, words)
