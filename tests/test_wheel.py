@@ -19,6 +19,7 @@ from anomaly import resources
 
 ROOT = Path(__file__).parent.parent
 CODE = ("anomaly", "steervit")
+pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", *CODE, *resources.FOLDERS)
 
 # Every command in one process: what a command prints and its exit code, as JSON on the last line.
@@ -27,8 +28,6 @@ import json, sys
 from click.testing import CliRunner
 from anomaly.cli import main
 import anomaly
-
-pytestmark = pytest.mark.slow
 answers = {"place": anomaly.__file__}
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(main, words)
