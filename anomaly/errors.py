@@ -10,6 +10,10 @@ class SteerAnomalyError(ValueError):
     """Bad input or settings; the message is meant for the user. The CLI prints it and exits with 2."""
 
 
+class NotJudged(SteerAnomalyError):
+    """One image could not be judged, and why; the others can go on. Never to be taken for "ok"."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turn what the model side raises about files, names, recipes and the network into errors the user is shown."""

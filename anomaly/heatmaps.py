@@ -26,10 +26,11 @@ def activate(logits: np.ndarray, activation: str) -> np.ndarray:
     if activation == "sigmoid":
         return 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
     if activation == "softmax":
-        weights = np.exp(logits - logits.max((-2, -1), keepdims=True))
-        return weights / weights.mean((-2, -1), keepdims=True)
+        with np.errstate(invalid="ignore"):  # what is not finite stays so, and is no verdict later
+            weights = np.exp(logits - logits.max((-2, -1), keepdims=True))
+            return weights / weights.mean((-2, -1), keepdims=True)
     raise SteerAnomalyError(
-        f"expected --activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
+        f"expected the activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
     )
 
 
@@ -37,6 +38,23 @@ def average(maps: np.ndarray, contrast: int = 0) -> np.ndarray:
     """Mean over prompts, (P, h, w) -> (h, w); the mean of the last `contrast` maps is subtracted from it."""
     wanted = maps[: len(maps) - contrast].mean(0)
     return wanted - maps[len(maps) - contrast :].mean(0) if contrast else wanted
+
+
+def added(logits: np.ndarray, evidence: np.ndarray, contrast: int = 0) -> np.ndarray:
+    """Logits (P, h, w) with evidence (k*h, k*w) added to all but the last `contrast`, at the finer of the sizes.
+
+    What is odd is no part of what contrast prompts ask for.
+    """
+    size = (max(logits.shape[1], evidence.shape[0]), max(logits.shape[2], evidence.shape[1]))
+    logits = np.stack([resize(one, size) for one in logits])
+    logits[: len(logits) - contrast] += resize(evidence, size)
+    return logits
+
+
+def mean_of_sizes(maps: list[np.ndarray]) -> np.ndarray:
+    """The mean of maps of one picture, at the largest height and the largest width among them."""
+    size = (max(one.shape[0] for one in maps), max(one.shape[1] for one in maps))
+    return np.stack([resize(one, size) for one in maps]).mean(0)
 
 
 def resize(heatmap: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,27 @@ class Inspection:
     object: str
     model: str
     milliseconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the maps, ready for JSON."""
+        return {
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "regions": [asdict(region) for region in self.regions],
+            "object": self.object,
+            "model": self.model,
+            "milliseconds": self.milliseconds,
+        }
+
+    def overlay(self, image: np.ndarray) -> np.ndarray:
+        """The photograph with heatmap and outlines, RGB uint8, at most 1600 px on the longer side.
+
+        `image` is RGB uint8 H x W x 3, as it was inspected; the colour scale is that of this image alone.
+        """
+        from anomaly.pictures.overlay import ColorScale, draw_overlay
+
+        return draw_overlay(image, self, ColorScale.from_heatmap(self.heatmap, self.threshold))
 
     @property
     def verdict(self) -> str:

@@ -1,47 +1,63 @@
 """The inspection itself: an image and the name of a part go in, an `Inspection` comes out.
 
-Everything else of the tool reads inputs for it or writes what it found.
-Letters: P prompts, S the model's image side in pixels, H x W the image's own size.
+Everything else of the tool reads inputs for it or writes what it found. Two steps: `observe` asks the model about one
+image, `conclude` makes the heatmap and the verdict of it.
+Letters: P prompts, T tiles, S the model's image side in pixels, h x w patches, H x W the image's own size.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from timm.data import resolve_data_config
 
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
-from anomaly.decision.threshold import OperatingPoint, defaults
-from anomaly.errors import SteerAnomalyError
-from anomaly.evidence.dark_lines import CELLS, dark_lines
+from anomaly.decision.threshold import valid_point, with_given
+from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.evidence.dark_lines import dark_lines
+from anomaly.evidence.protocol import Evidence, Seen
+from anomaly.evidence.self_similarity import self_similarity
 from anomaly.inspection import Inspection
-from anomaly.model_files import load_model
+from anomaly.model_files import find_model
+from anomaly.observation import Observation
+from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
 from anomaly.regions import find_regions
+from anomaly.settings import InspectionSettings
 from anomaly.tiles import Tiling, parse_scales
-from steervit import SteerViT
-from steervit.inference.ensemble import PromptBank
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from steervit import SteerViT
+    from steervit.inference.ensemble import PromptBank, Segmentation
+
+    Picture = np.ndarray | Image | str | Path
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TILES_AT_ONCE = 32  # that are held as pixels
+EVIDENCE: dict[str, Evidence] = {"self_similarity": self_similarity, "dark_lines": dark_lines}
 
 
 class Inspector:
     """Finds defects with one model and one set of prompts.
 
-    `model` is `nano`, a published model's name, a checkpoint file or folder, or a loaded `SteerViT`.
+    `model` is `nano`, a published model's name, a checkpoint file or folder, or a loaded `SteerViT`, which stays as
+    it is: omega, precision, device and prompts belong to the inspector.
     `prompts` is a set's name, a file, or a `PromptSet`. `omega` scales the text's influence (1 as trained).
     `activation`, `smooth` (Gaussian sigma in pixels of the model's image) and `scales` (such as "1,2": whole
-    image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold`, `self_similarity`,
-    the weight of how unlike the rest of its image each patch is, and `dark_lines`, that of lines darker than their
-    surroundings (cracks, cuts, gaps), both in logits per z-score;
-    `mask_threshold` defaults to the threshold given. Raises `SteerAnomalyError` for bad settings.
+    image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold`, `mask_threshold`,
+    `self_similarity`, the weight of how unlike the rest of its image each patch is, and `dark_lines`, that of lines
+    darker than their surroundings (cracks, cuts, gaps), both in logits per z-score.
+    Weights are loaded with the first image, or by `prepare`. Raises `SteerAnomalyError` for bad settings.
     """
 
     def __init__(
@@ -63,107 +79,167 @@ class Inspector:
         text_encoder: str | Path | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise SteerAnomalyError(f"expected --precision to be fp32 or bf16, got {precision!r}")
+            raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
         self.prompts = prompts if isinstance(prompts, PromptSet) else prompt_sets.load(prompts)
-        self.device, self.precision = _device(device), precision
-        self.model, self.record = load_model(model, trunk, text_encoder)
-        self.model.to(self.device)
-        self.model.set_precision(PRECISIONS[precision])
-        self.model.set_gate_factor(omega)
-        shipped, point = defaults(self.record.name, self.record.weights_sha256)
-        given: dict[str, Any] = {
+        self._found = find_model(model, trunk, text_encoder)
+        self.record = self._found.record
+        given = {
             "activation": activation or None, "smooth": smooth, "scales": scales or None,
             "self_similarity": self_similarity, "dark_lines": dark_lines,
         }  # fmt: skip
-        self.maps = replace(shipped, **{name: value for name, value in given.items() if value is not None})
-        self.tilings = [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.maps.scales)]
-        heatmaps.activate(np.zeros((1, 1)), self.maps.activation)  # a wrong name is said now
-        self.point = _operating_point(threshold, mask_threshold, point if self.maps == shipped else None)
-        data = resolve_data_config({}, model=self.model.trunk)
-        self._mean, self._std = (torch.tensor(data[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+        maps = asdict(self._found.defaults) | {
+            name: value for name, value in given.items() if value is not None
+        }
+        self.settings = InspectionSettings(
+            model=self.record.name, hashes=tuple(sorted(self.record.hashes.items())),
+            image_size=self._found.image_size, prompts=self.prompts.prompts, contrast=self.prompts.contrast,
+            omega=float(omega), precision=precision, **maps,
+        )  # fmt: skip
+        parse_scales(self.settings.scales)
+        heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
+        shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
+        self.point = with_given(shipped, threshold, mask_threshold, self.settings)
+        self.device = _device(device, model)
         self._banks: dict[str, PromptBank] = {}
+        self._model: SteerViT | None = None
+        self._loading = RLock()
 
     # Public --------------------------------------------------------------------------------------------
 
-    def inspect(self, image: np.ndarray, object: str = "object") -> Inspection:
-        """Inspect one RGB uint8 H x W x 3 image of the part called `object`."""
-        return self.inspect_batch([image], object)[0]
+    @property
+    def model(self) -> SteerViT:
+        """The model, loaded on first use; a view of its own of one that was given."""
+        with self._loading:
+            if self._model is None:
+                self._model = self._found.load().view(self.device, PRECISIONS[self.settings.precision])
+                self._model.set_gate_factor(self.settings.omega)
+            return self._model
 
-    def inspect_batch(self, images: Sequence[np.ndarray], object: str = "object") -> list[Inspection]:
-        """Inspect several images of one part, of any sizes; one `Inspection` each, in order."""
+    def inspect(self, image: Picture, object: str = "object", channels: str = "rgb") -> Inspection:
+        """Inspect one image of the part called `object`.
+
+        `image` is a path, a PIL image, or uint8 H x W x 3 or H x W (grey); `channels` "bgr" for arrays from
+        OpenCV. Raises `NotJudged` when the model gives no finite map for it.
+        """
+        found = self.inspect_batch([image], object, channels)[0]
+        if isinstance(found, NotJudged):
+            raise found
+        return found
+
+    def inspect_batch(
+        self, images: Sequence[Any], object: str = "object", channels: str = "rgb"
+    ) -> list[Inspection | NotJudged]:
+        """Inspect several images of one part, of any sizes, each alone; in order, one result each.
+
+        In place of an image that cannot be judged stands the `NotJudged` that says why.
+        """
+        return [self.conclude(one) for one in self.observe(images, object, channels)]
+
+    def observe(
+        self, images: Sequence[Picture], object: str = "object", channels: str = "rgb"
+    ) -> list[Observation]:
+        """What the model says of each image alone: its map before smoothing, and each piece of evidence."""
         began = time.perf_counter()
-        name = prompt_sets.object_name(object)
-        maps = [self._heatmap(image, name) for image in _checked(images)]
-        found = [self._judge(*both, name) for both in maps]
-        each = (time.perf_counter() - began) * 1000 / max(1, len(found))
-        return [replace(one, milliseconds=each) for one in found]
+        name, arrays = prompt_sets.object_name(object), [as_rgb(image, channels) for image in images]
+        maps: list[list[np.ndarray]] = [[] for _ in arrays]
+        evidence: list[dict[str, np.ndarray]] = [{} for _ in arrays]
+        for tiling in self.tilings:
+            for i, found in enumerate(self._segmented(arrays, tiling, name)):
+                seen = Seen(arrays[i], tiling, found, self._working_size(tiling))
+                one, parts = self._map(seen)
+                maps[i].append(one)
+                evidence[i] = evidence[i] or parts  # for looking at: of the first scale
+        each = (time.perf_counter() - began) * 1000 / max(1, len(arrays))
+        return [
+            Observation(heatmaps.mean_of_sizes(maps[i]), array.shape[:2], name, evidence[i], each)
+            for i, array in enumerate(arrays)
+        ]
+
+    def conclude(self, observation: Observation) -> Inspection | NotJudged:
+        """The heatmap at the image's own size, its score, and the verdict where a threshold is known."""
+        began = time.perf_counter()
+        small = heatmaps.smooth(observation.own, self.settings.smooth)
+        score = heatmaps.image_score(small)
+        if not (np.isfinite(score) and np.isfinite(small).all()):
+            return NotJudged("the model gave values that are not finite for this image")
+        heatmap = heatmaps.resize(small, observation.size_hw)
+        found = self._judge(heatmap, score, observation)
+        milliseconds = observation.milliseconds + (time.perf_counter() - began) * 1000
+        return replace(found, milliseconds=milliseconds)
 
     def prepare(self, object: str, last: bool = False) -> None:
-        """Encode the prompts for `object` now; with `last` free the text tower (1.4 GB for RoBERTa-large)."""
+        """Load the model and encode the prompts for `object` now.
+
+        With `last` this inspector lets go of the text tower (1.4 GB for RoBERTa-large) and can be asked about no
+        other part.
+        """
         self._bank(prompt_sets.object_name(object))
         if last:
             self.model.drop_text_encoder()
 
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides a result, ready for JSON: model, hashes, prompts and every option."""
+    def describe(self) -> dict[str, Any]:
+        """Model, settings, their hash and the thresholds, ready for JSON."""
         point = self.point
-        return {
-            "model": self.record.name,
+        return self.settings.to_dict() | {
+            "settings_hash": self.settings.hash,
             "model_about": self.record.about,
             "licence": self.record.licence,
-            "hashes": self.record.hashes,
             "prompt_set": self.prompts.name,
-            "prompts": list(self.prompts.prompts),
-            "contrast": list(self.prompts.contrast),
-            "omega": self.model.omega,
-            **asdict(self.maps),
             "threshold": point.threshold if point else None,
             "mask_threshold": point.mask_threshold if point else None,
             "false_alarm_rate": point.false_alarm_rate if point else None,
-            "threshold_source": point.source if point else "none: images are scored but not judged",
-            "image_size": list(self.model.image_size),
-            "precision": self.precision,
+            "threshold_source": point.source
+            if point
+            else f"none: {self.why_unjudged}; images are scored, not judged",
             "device": str(self.device),
         }
 
     # Steps -----------------------------------------------------------------------------------------------
 
-    def _heatmap(self, image: np.ndarray, object: str) -> tuple[np.ndarray, float]:
-        """The heatmap at the image's own size, and the image's score."""
-        bank, contrast = self._bank(object), len(self.prompts.contrast)
-        maps = []
-        for tiling in self.tilings:
-            logits = tiling.blend(self._segment(tiling.cut(image, self.model.image_size), bank))
-            if self.maps.dark_lines:
-                logits = self._with_lines(logits, image, tiling)
-            one = heatmaps.average(heatmaps.activate(logits, self.maps.activation), contrast)
-            maps.append(heatmaps.resize(one, self._working_size(tiling)))
-        size = max(map(np.shape, maps))
-        mean = np.stack([heatmaps.resize(one, size) for one in maps]).mean(0)
-        mean = heatmaps.smooth(mean, self.maps.smooth)
-        return heatmaps.resize(mean, image.shape[:2]), heatmaps.image_score(mean)
+    @cached_property
+    def tilings(self) -> list[Tiling]:
+        """How an image is cut, one way for each scale."""
+        return [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.settings.scales)]
 
-    def _segment(self, tiles: np.ndarray, bank: PromptBank) -> np.ndarray:
-        """Tiles uint8 (T, S, S, 3) -> logits float32 (T, P, h, w)."""
-        pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
-        pixels = (pixels - self._mean) / self._std
-        contrast = len(self.prompts.contrast)  # what is odd is no part of what they ask for
-        weights = [self.maps.self_similarity] * (len(bank) - contrast) + [0.0] * contrast
-        return self.model.segment(pixels, bank, self_similarity=weights).cpu().numpy()
+    def _segmented(self, images: list[np.ndarray], tiling: Tiling, object: str) -> Iterator[Segmentation]:
+        """What the model gives of every tile of each image, several images in one call where they are small."""
+        bank, tiles = self._bank(object), tiling.rows * tiling.columns
+        step = max(1, TILES_AT_ONCE // tiles)
+        for start in range(0, len(images), step):
+            cut = [tiling.cut(image, self.model.image_size) for image in images[start : start + step]]
+            pixels = torch.from_numpy(np.concatenate(cut)).permute(0, 3, 1, 2).float() / 255
+            found = self.model.segment((pixels - self._mean) / self._std, bank)
+            yield from found.split(tiles)
 
-    def _with_lines(self, logits: np.ndarray, image: np.ndarray, tiling: Tiling) -> np.ndarray:
-        """Logits (P, h, w) of all prompts -> (P, 4h, 4w), with dark lines added where a prompt asks for defects."""
-        fine = (CELLS * tiling.canvas[0], CELLS * tiling.canvas[1])
-        logits = np.stack([heatmaps.resize(one, fine) for one in logits])
-        lines = dark_lines(image, self._working_size(tiling), fine)
-        logits[: len(logits) - len(self.prompts.contrast)] += self.maps.dark_lines * lines
-        return logits
+    def _map(self, seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """One map of the whole picture at working size, and the evidence in it by name."""
+        logits = seen.tiling.blend(seen.found.logits.cpu().numpy())
+        contrast, parts = len(self.prompts.contrast), {}
+        for name, evidence in EVIDENCE.items():
+            if weight := getattr(self.settings, name):
+                parts[name] = evidence(seen)
+                logits = heatmaps.added(logits, weight * parts[name], contrast)
+        one = heatmaps.average(heatmaps.activate(logits, self.settings.activation), contrast)
+        return heatmaps.resize(one, seen.size_hw), parts
+
+    @cached_property
+    def _mean(self) -> torch.Tensor:
+        return self._normalisation("mean")
+
+    @cached_property
+    def _std(self) -> torch.Tensor:
+        return self._normalisation("std")
+
+    def _normalisation(self, key: str) -> torch.Tensor:
+        from timm.data import resolve_data_config
+
+        return torch.tensor(resolve_data_config({}, model=self.model.trunk)[key]).view(1, 3, 1, 1)
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:
         (h, w), patch = tiling.canvas, self.model.patch_size
         return h * patch, w * patch
 
-    def _judge(self, heatmap: np.ndarray, score: float, object: str) -> Inspection:
+    def _judge(self, heatmap: np.ndarray, score: float, observation: Observation) -> Inspection:
         point, mask = self.point, np.zeros(heatmap.shape, bool)
         anomalous = None if point is None else score >= point.threshold
         if point is not None and anomalous:
@@ -176,44 +252,27 @@ class Inspector:
             mask=mask,
             regions=find_regions(mask, heatmap),
             threshold=point.threshold if point else None,
-            object=object,
+            object=observation.object,
             model=self.record.name,
         )
 
     def _bank(self, object: str) -> PromptBank:
-        if object not in self._banks:
-            texts = self.prompts.fill(object) + self.prompts.fill_contrast(object)
-            self._banks[object] = self.model.prepare(texts)
-        return self._banks[object]
+        with self._loading:
+            if object not in self._banks:
+                texts = self.prompts.fill(object) + self.prompts.fill_contrast(object)
+                self._banks[object] = self.model.prepare(texts)
+            return self._banks[object]
 
 
-def _operating_point(
-    threshold: float | None, mask_threshold: float | None, shipped: OperatingPoint | None
-) -> OperatingPoint | None:
-    if threshold is not None:
-        return OperatingPoint(
-            threshold, threshold if mask_threshold is None else mask_threshold, None, "set by the user"
-        )
-    if mask_threshold is not None and shipped is not None:
-        return replace(shipped, mask_threshold=mask_threshold)
-    return shipped
-
-
-def _device(name: str | None) -> torch.device:
+def _device(name: str | None, model: Any) -> torch.device:
+    if name is None and not isinstance(model, str | Path):
+        return model.device
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SteerAnomalyError(f"expected --device to be usable here, {name!r} is not: {reason}") from error
-
-
-def _checked(images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    for image in images:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise SteerAnomalyError(
-                f"expected RGB images, uint8 H x W x 3, got {image.dtype} {'x'.join(map(str, image.shape))}; "
-                "`anomaly.pictures.images.read_image` reads any file as one"
-            )
-    return images
+        raise SteerAnomalyError(
+            f"expected a device that is usable here, {name!r} is not: {reason}"
+        ) from error

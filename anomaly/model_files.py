@@ -1,20 +1,25 @@
-"""Which model is used: loads it and keeps the record that every result carries."""
+"""Which model is used: finds its files, says what it is, and loads it when an image is to be inspected."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anomaly.decision.threshold import MapSettings, OperatingPoint, read_defaults
 from anomaly.errors import told
-from steervit import SteerViT
-from steervit.files import sha256_of
+from anomaly.file_hashes import file_hash
 from steervit.weights.catalogue import find, is_name
-from steervit.weights.loading import find_files
+
+if TYPE_CHECKING:
+    from steervit import SteerViT
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Name, one sentence about it, licence, and the sha256 of each weights file (by part)."""
+    """Name, one sentence about it, licence, and the SHA-256 of each weights file (by part)."""
 
     name: str
     about: str
@@ -24,38 +29,68 @@ class ModelRecord:
 
     @property
     def weights_sha256(self) -> str | None:
-        """The hash of the checkpoint itself; None for a model given in memory."""
+        """The hash of the checkpoint itself."""
         return self.hashes.get("checkpoint")
 
 
-def load_model(
+@dataclass(frozen=True)
+class FoundModel:
+    """A model not loaded yet: its record, its images' side (height, width) in px, its defaults, and how to load it."""
+
+    record: ModelRecord
+    image_size: tuple[int, int]
+    defaults: MapSettings
+    point: OperatingPoint | None
+    load: Callable[[], SteerViT]
+
+
+def find_model(
     model: str | Path | SteerViT, trunk: str | Path | None = None, text_encoder: str | Path | None = None
-) -> tuple[SteerViT, ModelRecord]:
-    """Load `model` and say what it is. Raises `SteerAnomalyError` naming what is missing and how to get it."""
-    if isinstance(model, SteerViT):
-        return model, ModelRecord(model.name, "a model given in memory", "its owner's")
+) -> FoundModel:
+    """Find every file of `model`. Raises `SteerAnomalyError` naming what is missing and how to get it."""
+    if not isinstance(model, str | Path):
+        record = ModelRecord(model.name, "a model given in memory", "its owner's", _hashes_of(model))
+        return FoundModel(record, model.image_size, MapSettings(), None, lambda: model)
+    from steervit.weights.loading import find_parts, load_parts
+
     with told():
-        loaded = SteerViT.from_pretrained(model, trunk=trunk, text_encoder=text_encoder)
-        files = find_files(model)
-    used = {
-        "checkpoint": _weights(files.checkpoint),
-        "trunk": trunk or files.trunk,
-        "text": text_encoder or files.text,
-    }
-    hashes = {part: sha256_of(_weights(Path(path))) for part, path in used.items() if path is not None}
-    return loaded, _record(model, hashes, files.checkpoint)
+        parts = find_parts(model, trunk=trunk, text_encoder=text_encoder)
+        used = {"checkpoint": parts.path, "trunk": parts.trunk, "text": parts.text}
+        hashes = {part: file_hash(_weights(path)) for part, path in used.items()}
+    folder = parts.path if parts.path.is_dir() else parts.path.parent
+    side = parts.checkpoint.config["vision_encoder"]["resolution"]
+
+    def load() -> SteerViT:
+        with told():
+            return load_parts(parts, Path(str(model)).stem)
+
+    return FoundModel(_record(model, hashes, folder), (side, side), *read_defaults(folder), load)
+
+
+def _hashes_of(model: SteerViT) -> dict[str, str]:
+    """A model in memory is told from others by what it was trained to: steering layers, connector and head."""
+    from steervit.weights.loading import trained_state
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(trained_state(model).items()):
+        digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return {"in memory": digest.hexdigest()}
 
 
 def _weights(path: Path) -> Path:
-    return path / "model.safetensors" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    return next(
+        (path / n for n in ("model.safetensors", "pytorch_model.bin") if (path / n).is_file()),
+        path / "model.safetensors",
+    )
 
 
-def _record(model: str | Path, hashes: dict[str, str], checkpoint: Path) -> ModelRecord:
-    card_file = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "MODEL_CARD.md"
+def _record(model: str | Path, hashes: dict[str, str], folder: Path) -> ModelRecord:
+    card_file = folder / "MODEL_CARD.md"
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
     if not is_name(model) and Path(model).expanduser().exists():
-        return ModelRecord(
-            Path(model).stem, f"a checkpoint of your own, {Path(model).name}", "its owner's", hashes, card
-        )
+        own = Path(model)
+        return ModelRecord(own.stem, f"a checkpoint of your own, {own.name}", "its owner's", hashes, card)
     known = find(str(model))
     return ModelRecord(known.name, known.about, known.licence, hashes, card)

@@ -75,7 +75,7 @@ def one_by_one(model, image):
 
 def together(model, image, bank):
     """Our way: prompts prepared once, one call per image."""
-    maps = model.segment(image, bank).flatten(2).softmax(-1).view(len(PROMPTS), 1, *model.grid_size)
+    maps = model.segment(image, bank).logits.flatten(2).softmax(-1).view(len(PROMPTS), 1, *model.grid_size)
     return F.interpolate(maps, size=model.image_size, mode="bilinear", align_corners=False)
 
 

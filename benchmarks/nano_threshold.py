@@ -3,14 +3,15 @@
     python benchmarks/nano_threshold.py [--scenes 300] [--false-alarms 0.05]
 
 The threshold is the score that the given share of good scenes reaches; the mask threshold is the heatmap value
-with the best pixel F1 on defective scenes, never above it. Prints the lines for
-`anomaly/decision/operating_points.yaml`.
+with the best pixel F1 on defective scenes, never above it. Prints the
+operating point for `steervit/nano/weights/inspection.yaml`.
 """
 
 from __future__ import annotations
 
 import click
 import numpy as np
+import yaml
 
 FIRST_SEED = 800_000  # training takes others: from 0, and from 2**30
 
@@ -50,11 +51,14 @@ def main(scenes: int, false_alarms: float, model: str) -> None:
     found_share = float(np.mean(np.array(scores[True]) >= threshold))
     print(f"# held-out scenes: pixel AUROC {pixel['auroc']:.3f}, PRO {pixel['pro']:.3f}, F1-max {pixel['f1_max']:.3f}; "
           f"image AUROC {image['auroc']:.3f}; defective scenes found at the threshold: {found_share:.2f}")  # fmt: skip
-    print(f"  weights: {inspector.record.weights_sha256}")
-    print(f"  threshold: {threshold:.4f}")
-    print(f"  mask_threshold: {min(threshold, float(pixel['threshold'])):.4f}")
-    print(f"  false_alarm_rate: {false_alarms}")
-    print(f"  source: reached by {false_alarms:.0%} of {scenes} held-out good renderings, not by photographs")
+    point = {
+        "threshold": round(threshold, 4),
+        "mask_threshold": round(min(threshold, float(pixel["threshold"])), 4),
+        "false_alarm_rate": false_alarms,
+        "source": f"reached by {false_alarms:.0%} of {scenes} held-out good renderings, not by photographs",
+        "settings": inspector.settings.to_dict(),
+    }
+    print(yaml.safe_dump({"operating_point": point}, sort_keys=False, width=110))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ class FakeInspector:
         self.delay, self.threshold, self.name = delay, threshold, name
         self.inspected: list[str] = []
 
-    def settings(self):
+    def describe(self):
         return {"model": self.name, "threshold": self.threshold, "device": "cpu"}
 
     def inspect_batch(self, images, object):

@@ -50,14 +50,14 @@ def test_an_ensemble_equals_single_calls_and_omega_zero_is_the_trunk(options):
     model = tiny(**options)
     images = torch.rand(2, 3, 32, 32)
     bank = model.prepare(["the scratch", "a blue cup on the left"])
-    together = model.segment(images, bank, max_tokens=20)
+    together = model.segment(images, bank, max_tokens=20).logits
     for i, text in enumerate(bank.texts):
         alone = model(images, [text] * 2, return_segmentation_logits=True)
         assert (together[:, i].flatten(1) - alone).abs().max() < 1e-5 * max(1.0, alone.abs().max().item())
     assert (together[:, 0] - together[:, 1]).abs().max() > 1e-4
     model.set_gate_factor(0)
     assert torch.equal(model(images, ["the scratch"] * 2), model(images))
-    assert torch.allclose(model.segment(images, bank)[:, 0], model.segment(images, bank)[:, 1])
+    assert torch.allclose(model.segment(images, bank).logits[:, 0], model.segment(images, bank).logits[:, 1])
 
 
 @pytest.mark.parametrize("options", [LATE, {"connector": "linear"}, {"cross_attn_gated": False}])

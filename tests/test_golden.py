@@ -64,7 +64,7 @@ def test_ensemble_in_one_pass_equals_one_call_per_prompt(model, case):
     prompts = model.prepare(case["texts"])
     for omega in (1.0, 0.6, 0.0):
         model.set_gate_factor(omega)
-        together = model.segment(case["pixels"], prompts)
+        together = model.segment(case["pixels"], prompts).logits
         assert together.shape == (3, 3, 10, 10)
         for i, text in enumerate(case["texts"]):
             alone = model(case["pixels"], [text] * 3, return_segmentation_logits=True)
@@ -73,16 +73,16 @@ def test_ensemble_in_one_pass_equals_one_call_per_prompt(model, case):
 
 def test_ensemble_does_not_depend_on_how_it_is_split(model, case):
     prompts = model.prepare(case["texts"])
-    whole = model.segment(case["pixels"], prompts, max_tokens=10_000)
-    split = model.segment(case["pixels"], prompts, max_tokens=1)
+    whole = model.segment(case["pixels"], prompts, max_tokens=10_000).logits
+    split = model.segment(case["pixels"], prompts, max_tokens=1).logits
     assert_close(split, whole)
 
 
 def test_prompts_outlive_the_text_encoder(model, case):
     prompts = model.prepare(case["texts"])
-    before = model.segment(case["pixels"], prompts)
+    before = model.segment(case["pixels"], prompts).logits
     model.drop_text_encoder()
-    assert torch.equal(model.segment(case["pixels"], prompts), before)
+    assert torch.equal(model.segment(case["pixels"], prompts).logits, before)
     with pytest.raises(ValueError, match="text encoder"):
         model.prepare(["another"])
 
@@ -106,6 +106,24 @@ def test_intermediate_blocks_come_back_by_number(model, case):
     encoding = model.encode(case["pixels"], case["texts"], blocks=[0, 5])
     assert set(encoding.blocks) == {0, 5}
     assert torch.equal(model.trunk.norm(encoding.blocks[5]), encoding.tokens)
+
+
+def test_blocks_count_from_the_end_and_must_exist(model, case):
+    encoding = model.encode(case["pixels"], case["texts"], blocks=[-1])
+    assert torch.equal(model.trunk.norm(encoding.blocks[-1]), encoding.tokens)
+    for missing in (99, -7):
+        with pytest.raises(ValueError, match=f"from -6 to 5, got {missing}"):
+            model.encode(case["pixels"], case["texts"], blocks=[0, missing])
+
+
+def test_a_view_shares_what_it_can_and_changes_nothing(model, case):
+    half = model.view(dtype=torch.bfloat16)
+    half.set_gate_factor(0)
+    half.drop_text_encoder()
+    assert model.dtype == torch.float32 and model.text_encoder is not None and model.omega == 1
+    assert model.view().trunk is model.trunk and half.trunk is not model.trunk
+    assert half.connector is model.connector
+    assert model.view().training is model.training
 
 
 def test_one_text_per_image_is_demanded(model, case):

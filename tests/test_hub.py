@@ -131,10 +131,11 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, big, tmp_path)
     assert gets(server) == [("big.pth", "bytes=1000000-")]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_what_it_had(server, big, tmp_path):
     # The connection breaks in mid-file, and the process ends where the client would wait and try again.
     server.cut_at[f"/someone/model/resolve/{COMMIT}/big.pth"] = 700_000
-    stop = "import sys; from steervit.download import Hub; from steervit.model_list import HubFile;"
+    stop = "import sys; from steervit.weights.download import Hub; from steervit.weights.catalogue import HubFile;"
     stop += "import huggingface_hub.file_download as f, time; f.time.sleep = lambda s: sys.exit(9);"
     stop += "f.constants.DOWNLOAD_CHUNK_SIZE = 100_000;"
     stop += f"Hub(__import__('pathlib').Path({str(tmp_path)!r}), {server.url!r}).fetch({big!r})"
@@ -276,9 +277,7 @@ def test_without_network(published, tmp_path):
 
 
 def test_offline_mode(tmp_path):
-    code = (
-        "from steervit import hub\ntry: hub.ensure('dinov2-base')\nexcept hub.NotPulledError as e: print(e)"
-    )
+    code = "from steervit.weights import hub\ntry: hub.ensure('dinov2-base')\nexcept hub.NotPulledError as e: print(e)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -293,7 +292,7 @@ def test_offline_mode(tmp_path):
 
 
 def test_a_hub_named_by_the_environment(server, big, tmp_path):
-    code = "from steervit.download import Hub, Path\nfrom steervit.model_list import HubFile\n"
+    code = "from steervit.weights.download import Hub, Path\nfrom steervit.weights.catalogue import HubFile\n"
     code += f"print(Hub(Path({str(tmp_path)!r})).fetch({big!r}).stat().st_size)"
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
@@ -363,6 +362,6 @@ def test_trunks_that_only_timm_knows():
 
 
 def test_listing_models_is_light():
-    code = "import sys; from steervit import hub; hub.list_models(); print('torch' in sys.modules)"
+    code = "import sys; from steervit.weights import hub; hub.list_models(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr

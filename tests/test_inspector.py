@@ -1,12 +1,17 @@
 """The inspection in Python, with the small golden model (random weights) where no meaning is asked for."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from anomaly import Inspection, Inspector
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import NotJudged, SteerAnomalyError
 from steervit import SteerViT
 
 GOLDEN = Path(__file__).parent / "golden" / "steervit"
@@ -32,8 +37,6 @@ def test_the_result_has_the_images_own_size_and_names_its_model():
 
 
 def test_the_heatmap_is_the_mean_of_official_heatmaps():
-    import torch
-
     model = SteerViT.from_pretrained(GOLDEN / "steervit.pth", **FILES)
     image = picture(160, 160)
     prompts = ["the anomaly in the bottle", "a defect in the bottle"]
@@ -57,7 +60,7 @@ def test_without_a_threshold_nothing_is_judged():
 
 
 def test_an_ok_image_has_an_empty_mask_and_a_defect_never_has():
-    high, low = inspector(threshold=1e6), inspector(threshold=-1e6, mask_threshold=1e9)
+    high, low = inspector(threshold=1e6), inspector(threshold=0.0, mask_threshold=1e9)
     assert not high.inspect(picture()).mask.any()
     assert low.inspect(picture()).mask.any()
     assert low.inspect(picture()).regions[0].area >= 1
@@ -96,7 +99,7 @@ def test_contrast_prompts_are_subtracted():
 
 
 def test_settings_say_what_decides_a_result():
-    settings = inspector(threshold=2.0, scales="1,2").settings()
+    settings = inspector(threshold=2.0, scales="1,2").describe()
     assert settings["threshold"] == 2
     assert settings["threshold_source"] == "set by the user"
     assert settings["scales"] == "1,2"
@@ -134,9 +137,84 @@ def test_a_missing_model_is_named():
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((4, 4), np.uint8), ((4, 4, 3), np.float32), ((0, 4, 3), np.uint8)]
+    ("shape", "dtype"), [((4, 4, 2), np.uint8), ((4, 4, 3), np.float32), ((0, 4, 3), np.uint8)]
 )
 def test_other_arrays_than_rgb_uint8_are_refused(shape, dtype):
     image = np.zeros(shape, dtype)
     with pytest.raises(SteerAnomalyError, match="RGB"):
         inspector().inspect(image)
+
+
+def test_a_path_a_pil_image_grey_and_bgr_are_taken(tmp_path):
+    one, array = inspector(), picture()
+    Image.fromarray(array).save(tmp_path / "x.png")
+    expected = one.inspect(array).heatmap
+    for same in (tmp_path / "x.png", str(tmp_path / "x.png"), Image.fromarray(array)):
+        assert np.array_equal(one.inspect(same).heatmap, expected)
+    assert np.array_equal(one.inspect(array[..., ::-1], channels="bgr").heatmap, expected)
+    grey = array[..., 0]
+    assert np.array_equal(one.inspect(grey).heatmap, one.inspect(np.stack([grey] * 3, -1)).heatmap)
+    with pytest.raises(SteerAnomalyError, match="'rgb' or 'bgr'"):
+        one.inspect(array, channels="rbg")
+
+
+def test_a_result_becomes_json_and_a_picture():
+    found = inspector(threshold=0.0).inspect(picture(), "bottle")
+    assert json.loads(json.dumps(found.to_dict()))["verdict"] == "defect"
+    assert found.overlay(picture()).shape == (48, 80, 3)
+
+
+def test_inspectors_on_one_model_do_not_change_it_or_each_other():
+    model = SteerViT.from_pretrained(GOLDEN / "steervit.pth", **FILES)
+    options = [{"omega": 0.3}, {}, {"precision": "bf16"}, {"prompts": "contrast", "activation": "logit"}]
+    alone = [inspector(**one).inspect(picture(), "bottle").heatmap for one in options]
+    together = [Inspector(model, **one) for one in options]
+    together[0].prepare("bottle", last=True)  # drops nobody else's text tower
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(one.inspect, picture(), "bottle") for one in together for _ in range(3)]
+    for i, future in enumerate(found):
+        assert np.allclose(future.result().heatmap, alone[i // 3], atol=1e-5)
+    assert (model.omega, model.dtype) == (1.0, torch.float32)
+    assert model.text_encoder is not None
+
+
+def test_a_batch_is_one_call_of_the_model(monkeypatch):
+    one, calls = inspector(scales="1,2"), []
+    segment = one.model.segment
+    monkeypatch.setattr(
+        one.model, "segment", lambda pixels, bank: calls.append(len(pixels)) or segment(pixels, bank)
+    )
+    one.inspect_batch([picture(seed=i) for i in range(5)], "bottle")
+    assert calls == [5, 20]
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_map_that_is_not_finite_is_not_judged(monkeypatch, broken):
+    one = inspector(threshold=0.0)
+    real = one.model.segment
+
+    def segment(pixels, bank):
+        found = real(pixels, bank)
+        logits = found.logits.clone()
+        logits[0, 0, 3, 3] = broken
+        return replace(found, logits=logits)
+
+    monkeypatch.setattr(one.model, "segment", segment)
+    first, second = one.inspect_batch([picture(), picture(seed=1)])
+    assert isinstance(first, NotJudged) and "not finite" in str(first)
+    assert second.verdict == "defect"
+    with pytest.raises(NotJudged):
+        one.inspect(picture())
+
+
+def test_weights_are_read_with_the_first_image_and_files_are_missed_at_once(monkeypatch):
+    monkeypatch.setattr("steervit.weights.loading.load_parts", lambda *_: pytest.fail("loaded"))
+    assert inspector().settings.image_size == (160, 160)
+    with pytest.raises(SteerAnomalyError, match="no-such"):
+        Inspector("no-such-model")
+
+
+def test_scales_that_are_fine_along_one_side_each_lose_nothing():
+    found = inspector(scales="3x1,1x3").observe([picture(90, 90)])[0]
+    wide, high = (inspector(scales=s).observe([picture(90, 90)])[0].own.shape for s in ("3x1", "1x3"))
+    assert found.own.shape == (max(wide[0], high[0]), max(wide[1], high[1]))

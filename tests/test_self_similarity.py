@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from anomaly import Inspector
-from anomaly.evidence.self_similarity import standard_scores, unlikeness
+from anomaly.evidence.protocol import Seen
+from anomaly.evidence.self_similarity import self_similarity, unlikeness
 from anomaly.prompts import PromptSet
+from anomaly.tiles import Tiling
 from steervit import SteerViT
+from steervit.nano.filters import nearest_distance, oddness, standard_scores
 
 
 def patches(seed=0, count=64, width=48):
@@ -43,23 +46,28 @@ def test_standard_scores_by_hand():
     assert torch.allclose(standard_scores(measures), expected, atol=1e-4)
 
 
-def test_it_is_added_to_the_logits_prompt_by_prompt():
+def test_the_eigenvectors_give_what_a_singular_value_decomposition_gives():
+    for tokens in (patches(count=60, width=40), patches(count=40, width=50)):
+        centred = tokens - tokens.mean(1, keepdim=True)
+        left = torch.linalg.svd(centred, full_matrices=False)[0][..., :32] * tokens.shape[1] ** 0.5
+        lengths = left.square().mean(-1).sqrt()
+        expected = standard_scores(torch.stack([lengths, nearest_distance(left)[..., 0]], -1))
+        assert torch.allclose(unlikeness(tokens), expected, atol=1e-4)
+
+
+def test_patches_that_are_described_are_asked_by_their_description():
     model = SteerViT.from_pretrained("nano")
-    bank = model.prepare(["the crack", "the bolt"])
     image = torch.rand(1, 3, *model.image_size, generator=torch.Generator().manual_seed(0))
-    without = model.segment(image, bank)
-    both = model.segment(image, bank, self_similarity=0.5) - without
-    one = model.segment(image, bank, self_similarity=[1.0, 0.0]) - without
-    assert torch.allclose(both[:, 0], both[:, 1], atol=1e-4)
-    assert torch.allclose(one[:, 0], 2 * both[:, 0], atol=1e-4)
-    assert not one[:, 1].any()
-    assert both.std() > 0.1
+    found = model.segment(image, model.prepare(["the crack"]))
+    seen = Seen(np.zeros((9, 9, 3), np.uint8), Tiling(1, 1, model.grid_size), found, model.image_size)
+    expected = standard_scores(oddness(model.trunk.patch_embed.features(image))).view(model.grid_size)
+    assert np.allclose(self_similarity(seen), expected.numpy(), atol=1e-4)
 
 
 def test_the_inspector_uses_it_records_it_and_drops_a_threshold_not_measured_with_it():
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     plain, more = Inspector(self_similarity=0.0), Inspector(self_similarity=3.0)
-    assert more.settings()["self_similarity"] == 3.0
+    assert more.describe()["self_similarity"] == 3.0
     assert more.point is None
     assert not np.allclose(plain.inspect(image).heatmap, more.inspect(image).heatmap, atol=1e-3)
 

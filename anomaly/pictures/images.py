@@ -86,6 +86,30 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         raise ImageError(path, f"damaged or incomplete file ({_one_line(error)})") from error
 
 
+def as_rgb(picture: np.ndarray | Image.Image | str | os.PathLike[str], channels: str = "rgb") -> np.ndarray:
+    """A picture of any kind as RGB uint8 H x W x 3.
+
+    A path is read by `read_image`, a PIL image is converted; an array is uint8 H x W x 3 in the order of
+    `channels` ("rgb", or "bgr" as OpenCV has it), or H x W or H x W x 1, grey. Raises `SteerAnomalyError` for
+    other arrays, `ImageError` for files.
+    """
+    if isinstance(picture, str | os.PathLike):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    array = np.asarray(picture)
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
+        array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise SteerAnomalyError(
+            f"expected RGB images, uint8 H x W x 3 (or grey, H x W), got {array.dtype} "
+            f"{'x'.join(map(str, array.shape))}; a path is read as one"
+        )
+    if channels not in ("rgb", "bgr"):
+        raise SteerAnomalyError(f"expected channels to be 'rgb' or 'bgr', got {channels!r}")
+    return np.ascontiguousarray(array[..., ::-1]) if channels == "bgr" else array
+
+
 class _Unusable(ValueError):
     """Decoded, but not a picture that can be inspected."""
 

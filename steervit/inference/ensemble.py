@@ -7,18 +7,16 @@ Letters: B images, P prompts, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from anomaly.evidence.self_similarity import standard_scores, unlikeness
 from steervit.inference.fast_block import run_block
 from steervit.modeling.cross_attention import FoldedText
-from steervit.modeling.trunk import embed_and_describe
-from steervit.nano.filters import oddness
+from steervit.modeling.trunk import describe
+from steervit.nano.trunk import Described
 
 if TYPE_CHECKING:
     from steervit.modeling.model import SteerViT
@@ -51,51 +49,65 @@ class PromptBank:
         return PromptBank(self.texts, layers)
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """What one pass of a prompt ensemble gives of B images.
+
+    `logits` (B, P, h, w) float32, one map per prompt. `tokens` (B, h*w, D): the patches before text touched them.
+    `described`: what the trunk's patch embedding says of each patch, None where it says nothing.
+    """
+
+    logits: Tensor
+    tokens: Tensor
+    described: Described | None = None
+
+    def split(self, size: int) -> list[Segmentation]:
+        """The same, `size` images at a time."""
+        pieces = [slice(i, i + size) for i in range(0, len(self.logits), size)]
+        return [
+            Segmentation(self.logits[p], self.tokens[p], self.described and self.described[p]) for p in pieces
+        ]
+
+
 def run_ensemble(
-    model: SteerViT,
-    images: Tensor,
-    prompts: PromptBank,
-    max_tokens: int | None,
-    self_similarity: float | Sequence[float] = 0.0,
-) -> Tensor:
-    """Images (B, 3, S, S), B any number -> logits (B, P, h*w) float32, `self_similarity` x unlikeness added."""
-    weights = torch.as_tensor(self_similarity, dtype=torch.float32)
-    asked, weights = bool(weights.any()), weights.to(images.device).view(1, -1, 1)
+    model: SteerViT, images: Tensor, prompts: PromptBank, max_tokens: int | None = None
+) -> Segmentation:
+    """Images (B, 3, S, S), B any number -> logits of every prompt, and what was computed on the way to them."""
     on_cpu = images.device.type == "cpu"
-    budget = max_tokens or (CPU_TOKENS.get(images.dtype, 1_200) if on_cpu else GPU_TOKENS)
-    tokens = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
-    pairs = max(1, budget // tokens)  # images x prompts that fit
+    budget = max_tokens or (CPU_TOKENS.get(model.dtype, 1_200) if on_cpu else GPU_TOKENS)
+    per_image = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
+    pairs = max(1, budget // per_image)  # images x prompts that fit
     prompts_at_once = min(len(prompts), pairs)
     parts = prompts.split(prompts_at_once)
-    logits = []
-    for batch in images.split(max(1, pairs // prompts_at_once)):
-        shared, features = _shared_tokens(model, batch, prompts)
-        flat = shared.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
-        found = torch.cat([_steer(model, flat, len(batch), part) for part in parts], 1)
-        if asked:
-            found = found + weights * _unlikeness(model, shared, features)[:, None]
-        logits.append(found)
-    return torch.cat(logits)
+    found = [
+        _segment_piece(model, piece, prompts, parts)
+        for piece in images.split(max(1, pairs // prompts_at_once))
+    ]
+    return _joined(found, model.grid_size)
+
+
+def _segment_piece(
+    model: SteerViT, images: Tensor, prompts: PromptBank, parts: list[PromptBank]
+) -> Segmentation:
+    # Logits are (B, P, h*w) here.
+    shared, described = describe(model.trunk, images)
+    for block in model.trunk.blocks[: _steered_from(model, prompts)]:
+        shared = run_block(block, shared)
+    flat = shared.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
+    logits = torch.cat([_steer(model, flat, len(images), part) for part in parts], 1)
+    return Segmentation(logits, shared[:, model.trunk.num_prefix_tokens :], described)
+
+
+def _joined(found: list[Segmentation], grid: tuple[int, int]) -> Segmentation:
+    logits = torch.cat([one.logits for one in found]).unflatten(-1, grid)
+    tokens = torch.cat([one.tokens for one in found])
+    described = [one.described for one in found if one.described is not None]
+    return Segmentation(logits, tokens, Described.joined(described) if described else None)
 
 
 def _steered_from(model: SteerViT, prompts: PromptBank) -> int:
     # The first block that text changes; all blocks when omega is 0.
     return min(prompts.layers) if model.omega != 0 and prompts.layers else len(model.trunk.blocks)
-
-
-def _shared_tokens(model: SteerViT, images: Tensor, prompts: PromptBank) -> tuple[Tensor, Tensor | None]:
-    # (B, N, D) before the first steered block, and what nano's filters gave.
-    x, features = embed_and_describe(model.trunk, images)
-    for block in model.trunk.blocks[: _steered_from(model, prompts)]:
-        x = run_block(block, x)
-    return x, features
-
-
-def _unlikeness(model: SteerViT, shared: Tensor, features: Tensor | None) -> Tensor:
-    # nano's filters were made for the question; other trunks are asked before text has touched their tokens.
-    if features is not None:
-        return standard_scores(oddness(features))
-    return unlikeness(shared[:, model.trunk.num_prefix_tokens :])
 
 
 def _steer(model: SteerViT, x: Tensor, batch: int, prompts: PromptBank) -> Tensor:

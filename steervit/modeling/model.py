@@ -8,7 +8,9 @@ Letters: B images, P prompts, N tokens (prefix tokens first), D trunk width, h x
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from steervit.inference.ensemble import PromptBank, run_ensemble
+from steervit.inference.ensemble import PromptBank, Segmentation, run_ensemble
 from steervit.modeling.attention_maps import pool_heads, suppress_sinks
 from steervit.modeling.connector import Connector
 from steervit.modeling.cross_attention import GatedCrossAttention
@@ -69,6 +71,22 @@ class SteerViT(nn.Module):
 
         model = load_pretrained(name_or_path, trunk=trunk, text_encoder=text_encoder, local_only=local_only)
         return model.to(device) if device is not None else model
+
+    def view(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> SteerViT:
+        """The same model with an omega, a device and a precision of its own; this one stays as it is.
+
+        Parts are shared where device and precision are the same, and copied where not. `dtype` is that of trunk,
+        steering layers and head, as in `set_precision`.
+        """
+        device, dtype = torch.device(device or self.device), dtype or self.dtype
+        moved = partial(_moved, device=device)
+        seeing = partial(_moved, device=device, dtype=dtype)
+        layers = {int(i): seeing(layer) for i, layer in self.cross_attention.items()}
+        text = moved(self.text_encoder) if self.text_encoder is not None else None
+        parts = (seeing(self.trunk), text, moved(self.connector), layers, seeing(self.head))
+        other = type(self)(*parts, self.config)
+        other.name, other.omega, other.training = self.name, self.omega, self.training
+        return other
 
     # Sizes and preprocessing -------------------------------------------------------------------------
 
@@ -153,7 +171,8 @@ class SteerViT(nn.Module):
     ) -> Encoding:
         """Images (B, 3, S, S), normalised, each with its sentence (or None: the plain trunk) -> `Encoding`.
 
-        `blocks` lists block numbers whose output to return; `attention` adds the last block's CLS attention.
+        `blocks` lists block numbers whose output to return, before the final norm (negative ones count from the
+        last; ValueError for one that does not exist); `attention` adds the last block's CLS attention.
         """
         if texts is not None and len(texts) != len(images):
             raise ValueError(f"expected one text per image, got {len(texts)} texts for {len(images)} images")
@@ -170,6 +189,7 @@ class SteerViT(nn.Module):
         attention: bool = False,
     ) -> Encoding:
         """As `encode`, with connector output text (B, L, D) and mask (B, L) in place of sentences."""
+        wanted = self._block_numbers(blocks)
         x = embed(self.trunk, images.to(self.device))
         text = text if text is None else text.to(x.dtype)
         kept, attended = {}, None
@@ -179,11 +199,18 @@ class SteerViT(nn.Module):
             if attention and i == len(self.trunk.blocks) - 1:
                 attended = cls_attention(block, x)[:, :, self.trunk.num_prefix_tokens :]
             x = block(x)
-            if i in blocks:
-                kept[i] = x
+            if i in wanted:
+                kept[wanted[i]] = x
         for layer in self.late_layers() if text is not None else ():
             x = layer(x, text, mask, self.omega)
         return Encoding(self.trunk.norm(x), kept, attended)
+
+    def _block_numbers(self, blocks: Sequence[int]) -> dict[int, int]:
+        """Place in the trunk -> number as it was asked for."""
+        depth = len(self.trunk.blocks)
+        if outside := [i for i in blocks if not -depth <= i < depth]:
+            raise ValueError(f"expected block numbers from {-depth} to {depth - 1}, got {outside[0]}")
+        return {i % depth: i for i in blocks}
 
     def forward(
         self, images: Tensor, texts: Sequence[str] | None = None, return_segmentation_logits: bool = False
@@ -251,20 +278,20 @@ class SteerViT(nn.Module):
         return PromptBank(tuple(texts), layers).to(self.dtype)
 
     @torch.inference_mode()
-    def segment(
-        self,
-        images: Tensor,
-        prompts: PromptBank,
-        max_tokens: int | None = None,
-        self_similarity: float | Sequence[float] = 0.0,
-    ) -> Tensor:
-        """Logits of every prompt on every image, (B, 3, S, S) -> (B, P, h, w) float32.
+    def segment(self, images: Tensor, prompts: PromptBank, max_tokens: int | None = None) -> Segmentation:
+        """Every prompt on every image: (B, 3, S, S) -> `Segmentation`, whose logits are (B, P, h, w) float32.
 
         Equal to the head's logits of P single calls; blocks before the first cross-attention run once per
         image. `max_tokens` bounds the tokens held at a time (memory; by default chosen for the device).
-        `self_similarity`, one weight or one per prompt, times `unlikeness` (two z-scores) is added to the logits.
         """
         if not len(prompts):
             raise ValueError("expected at least one prompt, got an empty prompt bank")
-        logits = run_ensemble(self, images.to(self.device), prompts, max_tokens, self_similarity)
-        return logits.unflatten(-1, self.grid_size)
+        return run_ensemble(self, images.to(self.device), prompts, max_tokens)
+
+
+def _moved(part: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+    """`part` itself when it is there in that precision already, else a copy."""
+    first = next(part.parameters())
+    if first.device == device and (dtype is None or first.dtype == dtype):
+        return part
+    return deepcopy(part).to(device=device, dtype=dtype)

@@ -14,7 +14,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from steervit.nano.trunk import WhitenedPatchEmbed, nano_trunk
+from steervit.nano.trunk import Described, nano_trunk
 
 
 def build_trunk(vision: dict) -> VisionTransformer:
@@ -70,19 +70,21 @@ def embed(trunk: Any, images: Tensor) -> Tensor:
 
     Images are taken to the trunk's precision, except for nano, whose filters need float32.
     """
-    return embed_and_describe(trunk, images)[0]
+    return describe(trunk, images)[0]
 
 
-def embed_and_describe(trunk: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """As `embed`; with it what nano's fixed filters say of the patches, (B, h*w, F), None for other trunks."""
-    features = None
-    if isinstance(trunk.patch_embed, WhitenedPatchEmbed):
-        features = trunk.patch_embed.features(images)
-        x = trunk.patch_embed.project(features)
+def describe(trunk: Any, images: Tensor) -> tuple[Tensor, Described | None]:
+    """As `embed`; with it what the trunk's patch embedding says of each patch, None where it says nothing.
+
+    A patch embedding that describes its patches has a method `describe(images) -> (tokens, Described)`.
+    """
+    described = None
+    if hasattr(trunk.patch_embed, "describe"):
+        x, described = trunk.patch_embed.describe(images)
     else:
         x = trunk.patch_embed(images.to(trunk.blocks[0].norm1.weight.dtype))
     x = trunk._pos_embed(x)
-    return trunk.norm_pre(trunk.patch_drop(x)), features
+    return trunk.norm_pre(trunk.patch_drop(x)), described
 
 
 def cls_attention(block: Any, x: Tensor) -> Tensor:

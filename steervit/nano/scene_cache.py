@@ -22,9 +22,8 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from anomaly.evidence.self_similarity import standard_scores
 from steervit.files import write_whole
-from steervit.nano.filters import oddness
+from steervit.nano.filters import oddness, standard_scores
 from steervit.nano.scenes.shards import StoredScene, read_shard
 from steervit.training.data.augment import squash
 from steervit.training.data.sources.rendered import shard_hash

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -10,7 +12,27 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from steervit.nano.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, patch_features
+from steervit.nano.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, oddness, patch_features
+from steervit.nano.ridges import ridges
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the fixed filters say of B images: `features` (B, N, F) and `oddness` (B, N, 2) of each patch, float32,
+    and the responses of the line filters per pixel, (B, 6, S, S), dark lines first."""
+
+    features: Tensor
+    oddness: Tensor
+    lines: Tensor
+
+    def __getitem__(self, images: slice) -> Described:
+        """Some of the images."""
+        return Described(*(getattr(self, field.name)[images] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Described]) -> Described:
+        """Several batches as one."""
+        return cls(*(torch.cat([getattr(one, field.name) for one in parts]) for field in fields(cls)))
 
 
 class CellStem(nn.Module):
@@ -66,6 +88,12 @@ class WhitenedPatchEmbed(nn.Module):
         features = features.to(next(self.proj.parameters()).dtype)
         side = math.isqrt(features.shape[1])
         return self.proj(features[..., :POOLED]) + self.stem(cell_maps(features, (side, side)))
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Described]:
+        """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D), and what the filters say of each patch."""
+        features = self.features(images)
+        lines = ridges(images.float().mean(1, keepdim=True))
+        return self.project(features), Described(features, oddness(features), lines)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D)."""

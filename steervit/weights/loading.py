@@ -6,6 +6,7 @@ come from files given here, from the checkpoint's own folder (nano), or from the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -128,19 +129,41 @@ def find_files(name_or_path: str | Path, local_only: bool = False) -> hub.ModelP
     return hub.ModelPaths(path, trunk if trunk.is_file() else None, text if text.is_dir() else None)
 
 
-def load_pretrained(name_or_path, *, trunk=None, text_encoder=None, local_only: bool = False) -> SteerViT:
-    """See `SteerViT.from_pretrained`."""
+@dataclass(frozen=True)
+class Found:
+    """Everything a model is built from, not yet built: its checkpoint as read, and the files of the other parts."""
+
+    checkpoint: Checkpoint
+    path: Path
+    trunk: Path
+    text: Path
+
+
+def find_parts(name_or_path, *, trunk=None, text_encoder=None, local_only: bool = False) -> Found:
+    """The files of every part of a model; `trunk` and `text_encoder` replace what would be taken otherwise.
+
+    Raises as `find_files` does, and ValueError (`CheckpointError`) for a damaged checkpoint.
+    """
     files = find_files(name_or_path, local_only)
     checkpoint = read_checkpoint(files.checkpoint)
-    config = {**checkpoint.config, "name": checkpoint.config.get("name", Path(str(name_or_path)).stem)}
-    folder = text_encoder or files.text or _text_encoder(config, local_only)
-    model = build(config, TextEncoder.from_folder(folder, local_only=True))
+    config = checkpoint.config
+    text = text_encoder or files.text or hub.text_encoder_path(config["text_encoder"], local_only)
     timm_name = config["vision_encoder"]["model_name"]
-    load_trunk(model.trunk, trunk or files.trunk or hub.trunk_path(timm_name, local_only))
+    trunk = trunk or files.trunk or hub.trunk_path(timm_name, local_only)
+    return Found(checkpoint, files.checkpoint, Path(trunk), Path(text))
+
+
+def load_parts(found: Found, name: str) -> SteerViT:
+    """Build the model; `name` is what it is called where its config does not say."""
+    config = {**found.checkpoint.config, "name": found.checkpoint.config.get("name", name)}
+    model = build(config, TextEncoder.from_folder(found.text, local_only=True))
+    load_trunk(model.trunk, found.trunk)
     without_pooling(model.trunk)
-    load_trained(model, checkpoint)
+    load_trained(model, found.checkpoint)
     return model.float().eval().requires_grad_(False)
 
 
-def _text_encoder(config: dict, local_only: bool) -> Path:
-    return hub.text_encoder_path(config["text_encoder"], local_only)
+def load_pretrained(name_or_path, *, trunk=None, text_encoder=None, local_only: bool = False) -> SteerViT:
+    """See `SteerViT.from_pretrained`."""
+    found = find_parts(name_or_path, trunk=trunk, text_encoder=text_encoder, local_only=local_only)
+    return load_parts(found, Path(str(name_or_path)).stem)
