@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from anomaly.commands.extras import need
 from anomaly.errors import SteerAnomalyError
 
 
@@ -53,6 +54,7 @@ def masks(
     from steervit.training.masks.segment_anything import visual_genome_boxes
 
     number, parts = _share(part)
+    need("train", "writing masks as shards")
     try:
         boxes = visual_genome_boxes(root, images)
         missing = sum(image.path is None for image in boxes)

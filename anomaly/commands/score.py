@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomaly.commands import exit_codes
+from anomaly.commands.extras import need
+
 if TYPE_CHECKING:
     from anomaly.evaluation.category import TestImages
     from anomaly.evaluation.scoring import CategoryResult
@@ -61,6 +64,8 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
     from anomaly.evaluation.tables import text
     from anomaly.testsets.cards import load
 
+    if options["out"]:
+        need("plots", "score --out, which draws curves,")
     card = None if benchmark == "folder" else load(benchmark)
     limit = options["pro_limit"] or (card.pro_limit if card else 0.3)
     results, details = [], {}
@@ -75,7 +80,7 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
     if options["out"]:
         _write(summary, details, options["out"])
     if summary.left_out:
-        context.exit(3)
+        context.exit(exit_codes.FAILED_IMAGES)
 
 
 def _test_sets(card: Card | None, root: Path, names: tuple[str, ...]) -> list[TestImages]:

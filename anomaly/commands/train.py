@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly import resources
+from anomaly.commands.extras import need
 from anomaly.commands.listing import json_option, show_json
 from anomaly.commands.masks import masks
 from anomaly.errors import told
@@ -89,6 +90,7 @@ def run_command(
         if dry_run:
             click.echo(run.dry_run(made, device))
             return
+        need("train", "training")
         out = out or Path("runs") / made.name
         outcome = run.train(made, out, resume, device, text_cache, lambda text: click.echo(text, err=True))
     if outcome.interrupted:
@@ -128,6 +130,7 @@ def plot_command(run: Path, out: Path | None) -> None:
     Example:
       steer-anomaly train plot runs/smoke
     """
+    need("plots", "drawing curves")
     with told():
         from steervit.training.progress_plots import plot_run
 
