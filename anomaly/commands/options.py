@@ -7,37 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomaly.commands.sections import in_section
+
 if TYPE_CHECKING:
     from anomaly.inspector import Inspector
 
+asked, verdict, model, machine = (
+    in_section(title) for title in ("What to look for", "Verdict", "Model", "Machine")
+)
+
 _OPTIONS = (
-    click.option("--model", default="nano", show_default=True, metavar="NAME_OR_PATH",
-                 help="The embedded nano, a published model (`steer-anomaly models list`) or a checkpoint."),
-    click.option("--trunk", metavar="FILE", help="Local weights for the model's trunk, in place of the hub's."),
-    click.option("--text-encoder", metavar="DIR", help="Local RoBERTa folder, in place of the hub's."),
-    click.option("--prompts", "prompt_set", default=None, metavar="SET_OR_FILE",
-                 help="Prompt set by name or file; default: the set called default."),
-    click.option("--prompt", "texts", multiple=True, metavar="TEXT",
-                 help="A prompt of your own with {object} in it; repeat it for an ensemble."),
-    click.option("--omega", default=1.0, show_default=True, help="Strength of the text: 0 none, 1 as trained."),
-    click.option("--activation", type=click.Choice(["softmax", "sigmoid", "logit"]),
-                 help="From the model's logits to heatmap values.  [default: the model's]"),
-    click.option("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA",
-                 help="Gaussian smoothing, in pixels of the model's image.  [default: the model's]"),
-    click.option("--scales", metavar="LIST",
-                 help="Average the whole image (1) with overlapping tiles, such as 1,2 or 1,2x3."),
-    click.option("--tiles", metavar="N|RxC",
-                 help="Only overlapping tiles, N x N or rows x columns: small defects in large images."),
-    click.option("--self-similarity", type=click.FloatRange(0, 10), metavar="WEIGHT",
-                 help="Weight of how unlike the rest of its image a patch is.  [default: the model's]"),
-    click.option("--dark-lines", type=click.FloatRange(0, 10), metavar="WEIGHT",
-                 help="Weight of lines darker than their surroundings.  [default: the model's]"),
-    click.option("--threshold", type=float, help="Score from which an image is a defect.  [default: the model's]"),
-    click.option("--mask-threshold", type=float, help="Heatmap value that outlines regions.  [default: --threshold]"),
-    click.option("--device", metavar="cpu|cuda|...", help="Where to run.  [default: cuda if there, else cpu]"),
-    click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-                 help="bf16 is faster and changes scores slightly."),
-    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time."),
+    asked("--prompts", "prompt_set", metavar="SET_OR_FILE",
+          help="Prompt set by name or file (`steer-anomaly prompts list`).  [default: default]"),
+    asked("--prompt", "texts", multiple=True, metavar="TEXT",
+          help="A prompt of your own with {object} in it; repeat it for an ensemble."),
+    asked("--scales", metavar="LIST", setting="scales",
+          help="Average the whole image (1) with overlapping tiles, such as 1,2 or 1,2x3."),
+    asked("--tiles", metavar="N|RxC",
+          help="Only overlapping tiles, N x N or rows x columns: small defects in large images."),
+    asked("--omega", default=1.0, show_default=True, help="Strength of the text: 0 none, 1 as trained."),
+    asked("--self-similarity", type=click.FloatRange(0, 10), metavar="WEIGHT", setting="self_similarity",
+          help="Weight of how unlike the rest of its image a patch is."),
+    asked("--dark-lines", type=click.FloatRange(0, 10), metavar="WEIGHT", setting="dark_lines",
+          help="Weight of lines darker than their surroundings."),
+    asked("--activation", type=click.Choice(["softmax", "sigmoid", "logit"]), setting="activation",
+          help="From the model's logits to heatmap values."),
+    asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
+          help="Gaussian smoothing, in pixels of the model's image."),
+    verdict("--threshold", type=float, metavar="SCORE", setting="threshold",
+            help="Score from which an image is a defect. With sigmoid from 0 to 1, not percent."),
+    verdict("--mask-threshold", type=float, metavar="VALUE", setting="mask_threshold",
+            help="Heatmap value that outlines regions; --threshold does not move it."),
+    model("--model", default="nano", show_default=True, metavar="NAME_OR_PATH",
+          help="A name from `steer-anomaly models list`, or a checkpoint. A path of such a name: ./nano."),
+    model("--trunk", metavar="FILE", help="Local weights for the model's trunk, in place of the hub's."),
+    model("--text-encoder", metavar="DIR", help="Local RoBERTa folder, in place of the hub's."),
+    machine("--device", metavar="cpu|cuda|...", help="Where to run.  [default: cuda if there, else cpu]"),
+    machine("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+            help="bf16 is faster and changes scores slightly."),
+    machine("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time."),
+    machine("--threads", type=click.IntRange(1), metavar="N",
+            help="Cores to use.  [default: all that this process may use, or OMP_NUM_THREADS]"),
 )  # fmt: skip
 
 
@@ -49,10 +59,17 @@ def inspection_options(command: Callable) -> Callable:
 
 
 def make_inspector(
-    *, prompt_set: str | None, texts: tuple[str, ...], tiles: str | None, batch_size: int, **options: Any
+    *,
+    prompt_set: str | None,
+    texts: tuple[str, ...],
+    tiles: str | None,
+    batch_size: int,
+    threads: int | None = None,
+    **options: Any,
 ) -> Inspector:
     """The `Inspector` that the inspection options describe. Raises `SteerAnomalyError` where they contradict."""
     from anomaly import prompts
+    from anomaly import threads as cores
     from anomaly.errors import SteerAnomalyError
     from anomaly.inspector import Inspector
     from steervit.weights.catalogue import licence_notice
@@ -65,6 +82,7 @@ def make_inspector(
         )
     if tiles:
         options["scales"] = tiles
+    cores.use(threads)
     chosen = prompts.from_texts(texts) if texts else prompts.load(prompt_set or "default")
     if chosen.without_object:
         click.echo(f"note: {len(chosen.without_object)} prompts do not name the part", err=True)
