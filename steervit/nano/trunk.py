@@ -12,8 +12,16 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from steervit.nano.filters import CELLS, FEATURES, FINE, POOLED, cell_maps, oddness, patch_features
-from steervit.nano.ridges import ridges
+from steervit.nano.filters import (
+    CELLS,
+    FEATURES,
+    FINE,
+    POOLED,
+    cell_maps,
+    describe_patches,
+    oddness,
+    patch_features,
+)
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,7 @@ class WhitenedPatchEmbed(nn.Module):
 
     def describe(self, images: Tensor) -> tuple[Tensor, Described]:
         """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D), and what the filters say of each patch."""
-        features = self.features(images)
-        lines = ridges(images.float().mean(1, keepdim=True))
+        features, lines = describe_patches(images.float(), self.patch_size[0])
         return self.project(features), Described(features, oddness(features), lines)
 
     def forward(self, images: Tensor) -> Tensor:
