@@ -60,9 +60,33 @@ def test_a_card_of_ones_own_is_read_by_path(tmp_path):
     assert card.name == "mine" and card.category("cup").object == "coffee cup" and card.archives == ()
 
 
-@pytest.mark.parametrize("text", ["title: x", "[1, 2]", "{", "title: A\nabout: b\nlayout: odd"])
-def test_a_broken_card_names_its_file(tmp_path, text):
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(SteerAnomalyError, match=r"bad\.yaml"):
-        cards.load(str(path))
+CARD = "title: A\nabout: b\nlayout: mvtec\npage: p\nlicence: {name: MIT, url: u, restricted: false}\n"
+CUP = "categories: {cup: {object: cup}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not readable YAML"),
+        ("[1, 2]", "found a list"),
+        ("title: x", "expected the key about, which is not there"),
+        (
+            CARD + "categories: {cup: {object: cup, goood: 3}}",
+            "category cup: unknown key 'goood', did you mean good",
+        ),
+        (CARD + "categories: {cup: 3}", "category cup: expected it to be a table of keys, got 3"),
+        (CARD + "categories: {cup: {good: 3}}", "category cup: expected the key object"),
+        (CARD.replace("mvtec", "odd") + CUP, "layout to be one of mvtec, visa, mvtec-ad-2, pairs, got 'odd'"),
+        (CARD.replace("restricted", "restrict") + CUP, "key 'licence.restrict', did you mean restricted"),
+        (CARD + CUP + "pro_limit: 2", "pro_limit to be at most 1, got 2"),
+        (
+            CARD + CUP + "published: [{method: m, setting: s, source: o, pixel_arouc: 3}]",
+            "'published.0..pixel_arouc'",
+        ),
+        (CARD + CUP + "archives: [{file: a.zip}]", r"expected the key archives\[0\].url"),
+    ],
+)
+def test_mistakes_in_a_card_are_named(tmp_path, text, says):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SteerAnomalyError, match=rf"bad\.yaml.*{says}"):
+        cards.load(str(tmp_path / "bad.yaml"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from drawn_supply import Squares, small_recipe
 
 from steervit import SteerViT
@@ -21,7 +22,7 @@ from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
 from steervit.training.losses import presence_loss, segmentation_loss
 from steervit.training.progress_plots import plot_run
-from steervit.training.recipe import Schedule
+from steervit.training.recipe import Schedule, load
 from steervit.training.schedule import learning_rate
 from steervit.training.state import NotFinite
 
@@ -224,6 +225,15 @@ def test_the_export_loads_back_and_converts_with_identical_outputs(tmp_path):
         SteerViT.from_pretrained(pth, trunk=last / "trunk.safetensors", text_encoder=last / "text"),
     ):
         assert torch.equal(model(batch.pixels, batch.texts, return_segmentation_logits=True), expected)
+
+
+def test_the_export_brings_the_files_that_the_recipe_names(tmp_path):
+    trainer(tmp_path, "export.files={notes.yaml: {smooth: 3.0, scales: '1'}}").run()
+    for name in ("best", "last"):
+        assert yaml.safe_load((tmp_path / name / "notes.yaml").read_text()) == {"smooth": 3.0, "scales": "1"}
+        assert load(str(tmp_path / name / "recipe.yaml")).export.files == {
+            "notes.yaml": {"smooth": 3.0, "scales": "1"}
+        }
 
 
 def test_bf16_trains_on_a_cpu(tmp_path):

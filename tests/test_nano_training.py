@@ -203,7 +203,7 @@ def test_features_are_computed_again_only_where_they_are_stale_or_missing(tmp_pa
     ("settings", "message"),
     [
         (["data.sources={squares: {kind: lvis, root: x}}"], "'squares': data.windows trains on rendered"),
-        (["data.sources.rendered.sizes=3"], "did you mean 'size'"),
+        (["data.sources.rendered.sizes=3"], "did you mean size"),
         (["train.averaging=1.5"], "train.averaging from 0 to below 1"),
         (["train.kinds=1", "model.fusion=early", "model.cross_attn_layers=[1]"], "needs model.fusion: late"),
     ],
@@ -292,7 +292,7 @@ def test_several_processes_share_the_work_and_tell_what_went_wrong(tmp_path):
 
 
 def test_training_can_start_from_a_trained_model(tmp_path):
-    trained(tmp_path / "first", "train.export=fp32")
+    trained(tmp_path / "first", "export.precision=fp32")
     start = tmp_path / "first" / "last"
     model, _ = prepared(tmp_path, f"model.start={start}")
     saved = SteerViT.from_pretrained(start)

@@ -214,7 +214,7 @@ def test_records_travel_to_other_processes_without_their_table(tmp_path):
 def test_recipe_mistakes_name_the_nearest_key(tmp_path):
     with pytest.raises(ValueError, match="one of refcoco, lvis"):
         read_source("cocoref", {"root": "."})
-    with pytest.raises(ValueError, match="'image' of source 'lvis', did you mean 'images'"):
+    with pytest.raises(ValueError, match="'image' of source 'lvis', did you mean images"):
         read_source("lvis", {"root": ".", "image": "x"})
     with pytest.raises(ValueError, match="needs `root`"):
         read_source("lvis", {})

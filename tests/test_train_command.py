@@ -122,8 +122,8 @@ def test_list_names_every_recipe():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["smoke", "--set", "train.stepz=1"], "did you mean 'steps'"),
-        (["smok"], "did you mean 'smoke'"),
+        (["smoke", "--set", "train.stepz=1"], "did you mean steps"),
+        (["smok"], "did you mean smoke"),
         (["smoke", "--set", "train.batch=0"], "expected train.batch to be at least 1, got 0"),
         (["smoke", "--set", "train.averaging=1"], "train.averaging from 0 to below 1"),
         (["smoke", "--set", "data.windows.side=0"], "data.windows.side to be at least 1"),

@@ -5,19 +5,22 @@ Knows nothing of files on disk (that is `layouts`) and downloads nothing (that i
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from anomaly.errors import SteerAnomalyError
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from anomaly.errors import SteerAnomalyError, told
 from anomaly.resources import files
+from steervit.did_you_mean import unknown
+from steervit.schema import STRICT, Flag, Number, Whole, parse, read_yaml
 
-LAYOUTS = ("mvtec", "visa", "mvtec-ad-2", "pairs")
 METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pro", "image_auroc", "image_ap", "image_f1_max")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Category:
     """One product of a benchmark. `good` and `defective` count test images; None where not known.
 
@@ -27,12 +30,12 @@ class Category:
     name: str
     object: str
     group: str | None = None
-    good: int | None = None
-    defective: int | None = None
+    good: Whole | None = None
+    defective: Whole | None = None
     folder: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Archive:
     """One file to download. `sha256` is None where no hash is known: the download is then unverified."""
 
@@ -41,41 +44,62 @@ class Archive:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Licence:
     """`restricted` means that `datasets pull` asks for `--accept-licence` first."""
 
     name: str
     url: str
-    restricted: bool
+    restricted: Flag
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Published:
     """A published row of figures, in percent, mean over all categories, with its source."""
 
     method: str
     setting: str
     source: str
-    values: dict[str, float]
+    values: dict[str, Number]
 
 
-@dataclass(frozen=True)
+def _categories(content: Any) -> Any:
+    """Their names are the keys of a table."""
+    if not isinstance(content, Mapping):
+        return content
+    named = ((f"category {name}", {"name": str(name)}, entry) for name, entry in content.items())
+    return tuple(
+        parse(Category, {**name, **entry} if isinstance(entry, Mapping) else entry, where)
+        for where, name, entry in named
+    )
+
+
+def _published(content: Any) -> Any:
+    """Figures stand beside the source that printed them."""
+    return [_with_values(row) if isinstance(row, Mapping) else row for row in content or ()]
+
+
+def _with_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    about = {key: value for key, value in row.items() if key not in METRICS}
+    return {**about, "values": {key: value for key, value in row.items() if key in METRICS}}
+
+
+@dataclass(frozen=True, config=STRICT)
 class Card:
     """One benchmark. `pro_limit` is the false-positive rate up to which its PRO is integrated."""
 
     name: str
     title: str
     about: str
-    layout: str
+    layout: Literal["mvtec", "visa", "mvtec-ad-2", "pairs"]
     page: str
-    paper: str
     licence: Licence
-    archives: tuple[Archive, ...]
-    categories: tuple[Category, ...]
-    published: tuple[Published, ...]
-    pro_limit: float = 0.3
+    categories: Annotated[tuple[Category, ...], BeforeValidator(_categories)]
+    paper: str = ""
+    archives: tuple[Archive, ...] = ()
+    published: Annotated[tuple[Published, ...], BeforeValidator(_published)] = ()
+    pro_limit: Annotated[Number, Field(gt=0, le=1)] = 0.3
     image_folder: str = ""
 
     @property
@@ -89,9 +113,8 @@ class Card:
         for category in self.categories:
             if category.name == name:
                 return category
-        known = [c.name for c in self.categories]
         raise SteerAnomalyError(
-            f"{self.title} has no category {name!r}; {_did_you_mean(name, known)}. It has: {', '.join(known)}"
+            f"{self.title}: {unknown('category', name, (c.name for c in self.categories))}"
         )
 
 
@@ -108,55 +131,17 @@ def load(name: str) -> Card:
     known = files("datasets")
     path = known.get(name) or (Path(name) if name.endswith((".yaml", ".yml")) else None)
     if path is None or not path.is_file():
-        raise SteerAnomalyError(
-            f"no benchmark called {name!r}; {_did_you_mean(name, list(known))}. There are: {', '.join(known)}"
-        )
+        raise SteerAnomalyError(unknown("benchmark", name, known))
     return read_card(path)
 
 
 def read_card(path: Path) -> Card:
     """Reads one card. Raises `SteerAnomalyError` naming the file and the field that is wrong."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        card = _parse(path.stem, content)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SteerAnomalyError(
-            f"{path} is not a benchmark card ({type(error).__name__}: {error}); compare it with a "
-            "shipped one, "
-            "for example datasets/mvtec.yaml"
-        ) from error
-    if card.layout not in LAYOUTS:
-        raise SteerAnomalyError(f"{path}: layout must be one of {', '.join(LAYOUTS)}, not {card.layout!r}")
-    return card
-
-
-def _parse(name: str, content: dict[str, Any]) -> Card:
-    licence = content["licence"]
-    return Card(
-        name=name,
-        title=content["title"],
-        about=content["about"],
-        layout=content["layout"],
-        page=content["page"],
-        paper=content.get("paper", ""),
-        licence=Licence(
-            licence["name"], licence["url"], bool(licence["restricted"]), licence.get("note", "")
-        ),
-        archives=tuple(Archive(a["file"], a["url"], a.get("sha256")) for a in content.get("archives") or ()),
-        categories=tuple(Category(str(key), **value) for key, value in content["categories"].items()),
-        published=tuple(_published(row) for row in content.get("published") or ()),
-        pro_limit=float(content.get("pro_limit", 0.3)),
-        image_folder=content.get("image_folder", ""),
-    )
-
-
-def _published(row: dict[str, Any]) -> Published:
-    values = {key: float(row[key]) for key in METRICS if key in row}
-    return Published(row["method"], row["setting"], row["source"], values)
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else "nothing is close to it"
+    with told():
+        content = read_yaml(path)
+        try:
+            return parse(Card, {"name": path.stem, **content}, str(path))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. Compare it with a shipped card, such as datasets/mvtec.yaml"
+            ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,20 +21,22 @@ log = logging.getLogger(__name__)
 
 
 def export(model: SteerViT, recipe: Recipe, folder: Path) -> Path:
-    """Write `model` to `folder`: model.safetensors and config.json, and recipe.yaml for whoever asks later.
+    """Write `model` to `folder`: model.safetensors and config.json, recipe.yaml for whoever asks later, and the
+    recipe's `export.files`.
 
     Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched; weights are
     in the precision that the recipe names. Raises OSError when the disk is full; what was in `folder` is then
     as it was, file by file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kind = torch.float16 if recipe.train.export == "fp16" else torch.float32
+    kind = torch.float16 if recipe.export.precision == "fp16" else torch.float32
     alone = recipe.train.trainable == "steering"
     if not (alone and recipe.model.trunk_weights == "hub"):
         _write_weights(model.trunk, folder / "trunk.safetensors", kind)
     if not (alone and recipe.model.text_weights == "hub"):
         _write_text(model.text_encoder, folder / "text", kind)
-    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    for name, content in {**recipe.export.files, "recipe.yaml": recipe.to_dict()}.items():
+        write_whole(folder / name, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
     trained = {name: tensor.to(kind) for name, tensor in trained_state(model).items()}
     write_safetensors(folder, Checkpoint(model.config, trained))
     return folder

@@ -52,7 +52,7 @@ def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path
 
 
 def _free(key: str) -> bool:
-    return key in FREE or (key.startswith("data.sources.") and key.endswith(".processes"))
+    return key in FREE or key.startswith("export.") or (key.startswith("data.sources.") and key.endswith(".processes"))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,13 +12,13 @@ The options of each kind are the keywords of its `read`. A new data set is a mod
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steervit.did_you_mean import did_you_mean
 from steervit.training.data.mixture import Mixture, Source
 from steervit.training.data.records import Record
 from steervit.training.data.sources import lvis, mapillary, prepared, refcoco, rendered, visual_genome
@@ -109,10 +109,9 @@ def _refuse_unknown(name: str, kind: str, options: Mapping[str, Any], known: Seq
     settable = ["kind", "weight", *(key for key in known if key not in ("index", "split"))]
     for key in options:
         if key not in settable:
-            near = difflib.get_close_matches(key, settable, 1, 0.5)
-            hint = f", did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"unknown key {key!r} of source {name!r}{hint}; a source of kind {kind} knows {', '.join(settable)}"
+                f"unknown key {key!r} of source {name!r}{did_you_mean(key, settable)} A source of kind {kind} "
+                f"knows {', '.join(settable)}"
             )
 
 
