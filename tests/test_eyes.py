@@ -85,7 +85,7 @@ def test_every_tensor_of_the_wheel_has_its_place(wheel):
     assert eyes.own_names(names, depths).keys() == names.keys()  # the hub's names are timm's already
 
 
-def test_a_description_is_the_balanced_mean_over_neighbours(pretrained):
+def test_a_description_is_the_mean_over_neighbours_in_units_of_its_spread(pretrained):
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     seen = pretrained.see(image)
     assert seen.shape == (1, 64, CHANNELS) and seen.dtype == torch.float32
@@ -96,9 +96,21 @@ def test_a_description_is_the_balanced_mean_over_neighbours(pretrained):
     for y in range(8):
         for x in range(8):
             mean[:, y, x] = output[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((1, 2))
-    expected = mean / np.sqrt(mean.var((1, 2)).mean())
+    expected = mean / eyes.SPREADS[1]
     got = seen[0].reshape(8, 8, CHANNELS)[2, 3, WIDTHS[0] : WIDTHS[0] + WIDTHS[1]].numpy()
     np.testing.assert_allclose(got, expected[:, 2, 3], rtol=1e-3, atol=1e-4)
+
+
+def test_the_fine_stage_is_averaged_onto_the_grid(pretrained):
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        fine = F.avg_pool2d(F.pad(pretrained.outputs(image)[0], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    # Antialiased bilinear halving weighs four pixels a side 1, 3, 3, 1; far from the rim the padding does not matter.
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    window = fine[0, :, 5:9, 7:11]
+    expected = torch.einsum("cyx,y,x->c", window, weights, weights) / eyes.SPREADS[0]
+    got = pretrained.see(image)[0].reshape(8, 8, CHANNELS)[3, 4, : WIDTHS[0]]
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_an_image_is_seen_alike_in_any_batch(pretrained):
