@@ -20,6 +20,7 @@ from steervit.weights import hub
 from steervit.weights.catalogue import is_name
 from steervit.weights.checkpoint import Checkpoint, read_checkpoint
 
+TEXT_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TRUNK_PREFIX = "vision_model.trunk."
 
 
@@ -150,7 +151,20 @@ def find_parts(name_or_path, *, trunk=None, text_encoder=None, local_only: bool 
     text = text_encoder or files.text or hub.text_encoder_path(config["text_encoder"], local_only)
     timm_name = config["vision_encoder"]["model_name"]
     trunk = trunk or files.trunk or hub.trunk_path(timm_name, local_only)
-    return Found(checkpoint, files.checkpoint, Path(trunk), Path(text))
+    found = Found(checkpoint, files.checkpoint, Path(trunk).expanduser(), Path(text).expanduser())
+    if not found.trunk.is_file():
+        raise FileNotFoundError(f"expected the trunk's weights in {found.trunk}, and there is no such file")
+    _check_text_folder(found.text)
+    return found
+
+
+def _check_text_folder(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in TEXT_WEIGHTS):
+        here = ", ".join(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ""
+        state = f"it holds {here or 'nothing'}" if folder.is_dir() else "there is no such folder"
+        raise FileNotFoundError(
+            f"expected a text encoder's folder with {' or '.join(TEXT_WEIGHTS)} at {folder}; {state}"
+        )
 
 
 def load_parts(found: Found, name: str) -> SteerViT:
