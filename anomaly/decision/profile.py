@@ -6,6 +6,7 @@ and reads it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,6 +89,11 @@ class Profile:
     def threshold(self) -> float:
         """A score above it is a defect."""
         return self.calibration.threshold(self.promise.rank)
+
+    @cached_property
+    def reached(self) -> float:
+        """The lowest score that is a defect, for code that asks whether a score reaches a threshold."""
+        return math.nextafter(self.threshold, math.inf)
 
     @cached_property
     def mask_level(self) -> float | None:
@@ -185,8 +191,11 @@ def _with(
 ) -> Profile:
     old, known = profile.calibration, profile.provenance.calibration
     _check_new(profile, new, looks, pictures)
+    seen_before = set(known)
     first = {digest: place for place, digest in reversed(list(enumerate(pictures)))}
-    fresh = [place for place, digest in enumerate(pictures) if digest not in known and first[digest] == place]
+    fresh = [
+        place for place, digest in enumerate(pictures) if digest not in seen_before and first[digest] == place
+    ]
     labels = list(old.parts or range(len(known)))
     further = list(new.parts or range(len(pictures)))
     offset = max(labels) + 1 - min(further, default=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -66,18 +67,20 @@ def load(path: Path) -> Profile:
             "copy; to change something calibrate again, or use `steer-anomaly profile merge` or `extend`"
         )
     _check_keys("profile", content, KEYS, path)
-    _check_texts(content, path)
     try:
+        _check_texts(content, path)
         return _profile(content, arrays)
-    except (SteerAnomalyError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except ProfileError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ProfileError(f"{path}: not a profile as it should be: {error}. Calibrate again") from error
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+            start = file.read(9)
+        if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):  # any length may begin so
             raise ProfileError(
                 f"{path}: expected a profile, got a pickle or an archive, which could run code; it was not opened. Ask "
                 "for the .profile that `steer-anomaly calibrate` wrote"
@@ -109,8 +112,16 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
             raise ValueError("a key that is there twice")
         return dict(pairs)
 
+    def exact(digits: str) -> int:
+        return int(digits) if len(digits) < 17 else refuse(digits[:20])
+
+    def finite(digits: str) -> float:
+        return number if math.isfinite(number := float(digits)) else refuse(digits)
+
     try:
-        content = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+        content = json.loads(
+            text, parse_constant=refuse, parse_float=finite, parse_int=exact, object_pairs_hook=once
+        )
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__}")
     except (ValueError, RecursionError) as error:
@@ -149,9 +160,11 @@ def _content(profile: Profile) -> dict[str, Any]:
 
 
 def _profile(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Profile:
-    stated, found = content["promise"], content["calibration"]
+    stated, found = content["promise"], dict(content["calibration"])
     scoring = Scoring(**found.pop("scoring"))
     columns: dict[str, Any] = {name: _numbers(column) for name, column in found.items()}
+    if any(type(part) is not int for part in columns["parts"] or ()):
+        raise ValueError("parts that are not whole numbers")
     calibration = Calibration(**columns, scoring=scoring)
     promise = Promise(calibration.n, stated["rank"], stated["confidence"], scoring, stated["target"])
     pictures: dict[str, Any] = {
@@ -168,19 +181,39 @@ def _profile(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Profile:
         calibration=calibration,
         promise=promise,
         provenance=Provenance(**pictures),
-        looks=tuple(Look(**seen) for seen in content["looks"]),
+        looks=tuple(_look(seen) for seen in content["looks"]),
         gate=None if content["gate"] is None else Gate.from_dict(content["gate"]),
         references=arrays,
     )
-    if (stated["threshold"], stated["mask_level"]) != (profile.threshold, profile.mask_level):
-        raise ValueError(f"a threshold of {stated['threshold']} that its scores do not give")
+    origin = profile.provenance
+    texts = [profile.object, profile.model, profile.settings_hash, origin.created, origin.tool_version]
+    texts += profile.prompts
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("something else in place of a text")
+    _check_same(content, _content(profile))
     return profile
 
 
+def _check_same(stated: dict[str, Any], again: dict[str, Any]) -> None:
+    """What was read has to be what would be written: nothing more, nothing converted, thresholds as given."""
+    bounds = [part["promise"].pop("bound") for part in (stated, again)]
+    if bounds[0] != bounds[1] and not math.isclose(*bounds, rel_tol=1e-6):  # as another SciPy may round it
+        raise ValueError(f"a bound of {bounds[0]} where its scores give {bounds[1]}")
+    again = json.loads(json.dumps(again))
+    if wrong := [name for name in again if stated[name] != again[name]]:
+        raise ValueError(f"values that do not follow from each other in {', '.join(wrong)}")
+
+
+def _look(seen: dict[str, Any]) -> Look:
+    _numbers(value for name, value in seen.items() if name != "distance" or value is not None)
+    return Look(**seen)
+
+
 def _numbers(column: Any) -> tuple[float, ...] | None:
+    column = None if column is None else tuple(column)
     if column is not None and not all(type(value) in (int, float) for value in column):
         raise ValueError("a list of numbers that holds something else")
-    return None if column is None else tuple(column)
+    return column
 
 
 def _check_keys(what: str, content: Mapping[str, Any], expected: set[str], path: Path) -> None:
@@ -188,7 +221,8 @@ def _check_keys(what: str, content: Mapping[str, Any], expected: set[str], path:
     if unknown or missing:
         raise ProfileError(
             f"{path}: expected the {what} to hold {', '.join(sorted(expected))}; unknown: "
-            f"{', '.join(unknown) or 'none'}, missing: {', '.join(missing) or 'none'}. Use a file that `steer-anomaly calibrate` wrote"
+            f"{', '.join(unknown) or 'none'}, missing: {', '.join(missing) or 'none'}. Use a file that `steer-anomaly "
+            "calibrate` wrote"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.stats import beta
@@ -42,6 +42,17 @@ class Scoring:
     folds: int | None = None
     batch: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SteerAnomalyError(
+                f"expected scores {', '.join(get_args(Kind))}, got {self.kind}; calibrate again"
+            )
+        for name, count in (("folds", self.folds), ("pictures of a batch", self.batch)):
+            if count is not None and (type(count) is not int or count < 2):
+                raise SteerAnomalyError(
+                    f"expected a number of {name}, two at least, got {count}; calibrate again"
+                )
+
 
 HELD_OUT = Scoring()
 
@@ -60,10 +71,11 @@ class Promise:
     target: float | None = None
 
     def __post_init__(self) -> None:
-        if not (1 <= self.rank <= self.n and 0 < self.confidence < 1):
+        asked = self.target is None or 0 < self.target < 1
+        if not (type(self.rank) is int and 1 <= self.rank <= self.n and 0 < self.confidence < 1 and asked):
             raise SteerAnomalyError(
-                f"expected a rank from 1 to the {self.n} calibration parts and a confidence between 0 and 1, "
-                f"got rank {self.rank} and confidence {self.confidence:g}; calibrate again"
+                f"expected a rank from 1 to the {self.n} calibration parts, and confidence and target between "
+                f"0 and 1, got {self.rank}, {self.confidence} and {self.target}; calibrate again"
             )
 
     @property
