@@ -5,22 +5,61 @@ In a prompt, `{object}` stands for the part's name.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass as checked
 
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import SteerAnomalyError, told
 from anomaly.resources import files
+from steervit.did_you_mean import unknown
+from steervit.schema import STRICT, parse, read_yaml
 
 ALIASES = "aliases"  # the one file in `prompts/` that is no set
-KEYS = ("description", "source", "from", "prompts", "states", "templates", "contrast")
 PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+
+@checked(frozen=True, config=STRICT)
+class Sentences:
+    """Prompts as a file gives them: a list, or every one of some states in every one of some templates."""
+
+    prompts: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.states) != bool(self.templates):
+            raise ValueError("states and templates belong together, only one of them is there")
+        for template in self.templates:
+            if "{state}" not in template:
+                raise ValueError(f"the template {template!r} has no {{state}} to put a state into")
+
+    def listed(self) -> list[str]:
+        """All of them, composed ones once."""
+        composed = [
+            template.replace("{state}", state) for template in self.templates for state in self.states
+        ]
+        return [*self.prompts, *dict.fromkeys(composed)]
+
+
+def _sentences(content: Any) -> Any:
+    return {"prompts": content} if isinstance(content, list) else content
+
+
+@checked(frozen=True, config=STRICT)
+class PromptFile(Sentences):
+    """A file of prompts: its own, those of the shipped set that it is `from`, and those to subtract."""
+
+    base: str | None = Field(default=None, alias="from")
+    contrast: Annotated[Sentences | None, BeforeValidator(_sentences)] = None
+    description: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +109,7 @@ def load(set_or_file: str | Path) -> PromptSet:
         raise SteerAnomalyError(
             f"no prompt file {path}: give an existing file, or a set: {', '.join(names())}"
         )
-    near = difflib.get_close_matches(text, names(), n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise SteerAnomalyError(f"no prompt set called {text!r}; {hint}there are: {', '.join(names())}")
+    raise SteerAnomalyError(unknown("prompt set", text, names()))
 
 
 def from_texts(texts: Sequence[str]) -> PromptSet:
@@ -115,47 +152,22 @@ def _from_file(path: Path) -> PromptSet:
 def _from_yaml(name: str, path: Path, within: tuple[str, ...]) -> PromptSet:
     if name in within:
         raise SteerAnomalyError(f"{path}: `from` goes in a circle: {' -> '.join((*within, name))}")
-    content = _mapping(path)
     where = str(path)
-    parent = content.get("from")
-    if parent is not None and parent not in names():
-        raise SteerAnomalyError(
-            f"{where}: `from` names no shipped set: {parent!r}; there are: {', '.join(names())}"
-        )
-    base = _from_yaml(parent, files("prompts")[parent], (*within, name)) if parent else PromptSet(name, ())
-    own = _listed({key: content[key] for key in ("prompts", "states", "templates") if key in content}, where)
-    contrast = content.get("contrast")
-    subtracted = _listed(contrast if isinstance(contrast, dict) else {"prompts": contrast or []}, where)
+    with told():
+        file = parse(PromptFile, read_yaml(path), where)
+    if file.base is not None and file.base not in names():
+        raise SteerAnomalyError(f"{where}: `from` names no shipped set: {unknown('set', file.base, names())}")
+    base = PromptSet(name, ())
+    if file.base is not None:
+        base = _from_yaml(file.base, files("prompts")[file.base], (*within, name))
+    subtracted = [*base.contrast, *(file.contrast.listed() if file.contrast else ())]
     return PromptSet(
         name,
-        _checked([*base.prompts, *own], where),
-        _checked([*base.contrast, *subtracted], where) if base.contrast or subtracted else (),
-        str(content.get("description", "")),
-        " ".join(str(content.get("source", "")).split()),
+        _checked([*base.prompts, *file.listed()], where),
+        _checked(subtracted, where) if subtracted else (),
+        file.description,
+        " ".join(file.source.split()),
     )
-
-
-def _listed(part: dict[str, Any], where: str) -> list[str]:
-    """The prompts of a part of a file: its list, or every state in every template, each once."""
-    for key, value in part.items():
-        if key not in ("prompts", "states", "templates"):
-            raise SteerAnomalyError(
-                f"{where}: expected prompts, states and templates under `contrast`, got {key!r}"
-            )
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise SteerAnomalyError(
-                f"{where}: expected {key!r} to be a list of sentences (quote those with : or {{)"
-            )
-    states, templates = part.get("states", []), part.get("templates", [])
-    if bool(states) != bool(templates):
-        raise SteerAnomalyError(f"{where}: states and templates belong together, only one of them is there")
-    for template in templates:
-        if "{state}" not in template:
-            raise SteerAnomalyError(
-                f"{where}: the template {template!r} has no {{state}} to put a state into"
-            )
-    composed = [template.replace("{state}", state) for template in templates for state in states]
-    return [*part.get("prompts", []), *dict.fromkeys(composed)]
 
 
 def _checked(prompts: Sequence[str], where: str) -> tuple[str, ...]:
@@ -172,21 +184,6 @@ def _checked(prompts: Sequence[str], where: str) -> tuple[str, ...]:
         if tidy.count(prompt) > 1:
             raise SteerAnomalyError(f"{where}: {prompt!r} is there twice and would weigh twice: remove one")
     return tuple(tidy)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
-        raise SteerAnomalyError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SteerAnomalyError(f"{path}: expected keys such as `prompts:`, found a {type(content).__name__}")
-    for key in content:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f", did you mean {near[0]!r}" if near else ""
-            raise SteerAnomalyError(f"{path}: unknown key {key!r}{hint}; there are: {', '.join(KEYS)}")
-    return content
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,7 @@ Knows nothing of what the files are about. A file's classes are pydantic datacla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -71,7 +71,7 @@ def _sentence(kind: type, found: Mapping[str, Any]) -> str:
     loc, came, mistake = found["loc"], found["input"], found["type"]
     key, context = _key(loc), found.get("ctx", {})
     if mistake in UNKNOWN:
-        known = [field.name for field in fields(_type_at(kind, loc[:-1]))]
+        known = list(_keys(_type_at(kind, loc[:-1])))
         return f"unknown key {key!r}{did_you_mean(str(loc[-1]), known)} There are: {', '.join(known)}"
     if mistake in ("missing", "missing_argument"):
         return f"expected the key {key}, which is not there"
@@ -81,7 +81,8 @@ def _sentence(kind: type, found: Mapping[str, Any]) -> str:
         )
     if mistake == "value_error" and _plain(_type_at(kind, loc)) not in (int, float):
         return str(context["error"])  # a class's own check says what is wrong in its own words
-    return f"expected {key} to be {_expected(_type_at(kind, loc), mistake, context)}, got {came!r}"
+    quoted = " (text with : or { in it needs quotes)" if mistake == "string_type" and isinstance(came, dict) else ""
+    return f"expected {key} to be {_expected(_type_at(kind, loc), mistake, context)}, got {came!r}{quoted}"
 
 
 def _expected(kind: Any, mistake: str, context: Mapping[str, Any]) -> str:
@@ -106,12 +107,17 @@ def _type_at(kind: Any, loc: Sequence[Any]) -> Any:
     """The type of what lies at `loc` in an object of `kind`."""
     for part in loc:
         kind = _bare(kind)
-        kind = (
-            get_type_hints(kind, include_extras=True)[part]
-            if is_dataclass(kind)
-            else get_args(kind)[-1 if get_origin(kind) is dict else 0]
-        )
+        if is_dataclass(kind):
+            kind = _keys(kind)[part]
+        else:
+            kind = get_args(kind)[-1 if get_origin(kind) is dict else 0]
     return _bare(kind)
+
+
+def _keys(kind: Any) -> dict[str, Any]:
+    """What a class's keys are called in YAML, and their types."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {info.alias or name: hints[name] for name, info in kind.__pydantic_fields__.items()}
 
 
 def _bare(kind: Any) -> Any:

@@ -119,15 +119,21 @@ def test_given_texts():
         ("prompts: [a, a]", "'a' is there twice"),
         ("prompts: []", "at least one prompt"),
         ("prompts: ['']", "no empty ones"),
-        ("prompts: the crack", "list of sentences"),
-        ("prompts: [{object: 1}]", "list of sentences"),
-        ("prompt: [a]", "unknown key 'prompt', did you mean 'prompts'"),
+        ("prompts: the crack", "expected prompts to be a list, got 'the crack'"),
+        ("prompts: [{object: 1}]", r"expected prompts\[0\] to be text, got {'object': 1}"),
+        ("prompts: [the crack: in it]", r"prompts\[0\] to be text, got .*quotes"),
+        ("prompt: [a]", "unknown key 'prompt', did you mean prompts"),
+        ("form: default", "unknown key 'form', did you mean from"),
+        ("contrast: the part", "expected contrast to be a table of keys, got 'the part'"),
         ("prompts: ['the crack in the {}']", r"\{\} in .* write \{object\}"),
         ("prompts: ['the {obj}']", r"\{obj\} in 'the \{obj\}' is unknown"),
         ("states: ['bad {object}']", "belong together"),
         ("states: ['bad {object}']\ntemplates: ['the thing']", r"has no \{state\}"),
-        ("prompts: [a]\ncontrast: {word: [b]}", "under `contrast`, got 'word'"),
-        ("from: nothing", "names no shipped set: 'nothing'"),
+        (
+            "prompts: [a]\ncontrast: {word: [b]}",
+            "unknown key 'contrast.word'.*There are: prompts, states, templates",
+        ),
+        ("from: nothing", "names no shipped set: no set called 'nothing'.*There are: default"),
         ("- a\n- b", "found a list"),
         ("prompts: [a", "not readable YAML"),
         ("", "found a NoneType"),
@@ -152,7 +158,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_an_unknown_set_names_the_nearest():
     with pytest.raises(
-        SteerAnomalyError, match=r"no prompt set called 'contarst'; did you mean contrast.*textile"
+        SteerAnomalyError, match=r"no prompt set called 'contarst', did you mean contrast.*textile"
     ):
         prompts.load("contarst")
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from steervit.did_you_mean import did_you_mean
+from steervit.schema import STRICT, Flag, Whole, parse, read_yaml
 
 LIST = Path(__file__).with_name("models.yaml")
 NANO = Path(__file__).parent.parent / "nano" / "weights"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HubFile:
     """One file of a hub repository. None: newest revision, unknown size, or hash not published."""
 
     repo: str
     file: str
     revision: str | None = None
-    bytes: int | None = None
+    bytes: Whole | None = None
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TextEncoderFiles:
     """A text encoder's weights, the small files that must lie beside them, and those that may."""
 
@@ -39,7 +41,7 @@ class TextEncoderFiles:
         return (self.weights, *self.beside)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ModelCard:
     """What the list says of one model. `checkpoint` is None for the embedded one.
 
@@ -49,7 +51,7 @@ class ModelCard:
     name: str
     about: str
     licence: str
-    commercial: bool
+    commercial: Flag
     checkpoint: HubFile | None = None
     trunk: str | None = None
     text: str | None = None
@@ -69,9 +71,41 @@ class ModelCard:
         )
 
 
+@dataclass(frozen=True, config=STRICT)
+class TextEncoderEntry(HubFile):
+    """What the list says of a text encoder: its weights, and what must or may lie beside them."""
+
+    beside: tuple[str, ...] = Field(default=(), alias="with")
+    perhaps: tuple[str, ...] = ()
+
+
+def _named(models: Any) -> Any:
+    """A model's name is its key in the table."""
+    if not isinstance(models, dict):
+        return models
+    return {
+        name: {"name": name, **entry} if isinstance(entry, dict) else entry for name, entry in models.items()
+    }
+
+
+@dataclass(frozen=True, config=STRICT)
+class Catalogue:
+    """The whole list: models by name, trunks by their timm name, text encoders by the name a config gives."""
+
+    models: Annotated[dict[str, ModelCard], BeforeValidator(_named)]
+    trunks: dict[str, HubFile]
+    text_encoders: dict[str, TextEncoderEntry]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The list that ships. Raises ValueError for one that was damaged."""
+    return parse(Catalogue, read_yaml(LIST), str(LIST))
+
+
 def list_models() -> list[ModelCard]:
     """Every model of the list, in its order, the embedded one first."""
-    return [_card(name, entry) for name, entry in _content()["models"].items()]
+    return list(catalogue().models.values())
 
 
 def is_name(name_or_path: str | Path) -> bool:
@@ -79,7 +113,7 @@ def is_name(name_or_path: str | Path) -> bool:
 
     A folder `nano` in the working directory does not hide the model; `./nano` or `Path("nano")` names the folder.
     """
-    return isinstance(name_or_path, str) and name_or_path in _content()["models"]
+    return isinstance(name_or_path, str) and name_or_path in catalogue().models
 
 
 def find(name: str) -> ModelCard:
@@ -87,14 +121,13 @@ def find(name: str) -> ModelCard:
 
     Raises `ValueError` that names the nearest ones.
     """
-    cards = {card.name: card for card in list_models()}
+    cards = catalogue().models
     wanted = name.lower().removesuffix(".pth").removeprefix("steervit").replace("_", "-").strip("-")
     if wanted in cards:
         return cards[wanted]
-    near = difflib.get_close_matches(wanted, cards, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(
-        f"no model called {name!r}, and no such file or folder; {hint}there are: {', '.join(cards)}"
+        f"no model called {name!r}, and no such file or folder{did_you_mean(wanted, cards)} "
+        f"There are: {', '.join(cards)}"
     )
 
 
@@ -114,8 +147,8 @@ def trunk_file(timm_name: str) -> HubFile:
 
     Raises `ValueError` when timm knows no weights under that name.
     """
-    if timm_name in _content()["trunks"]:
-        return HubFile(**_content()["trunks"][timm_name])
+    if timm_name in catalogue().trunks:
+        return catalogue().trunks[timm_name]
     import timm
 
     try:
@@ -136,26 +169,17 @@ def text_encoder_files(name: str) -> TextEncoderFiles:
         raise ValueError(
             f"expected the text encoder's name on the hub, got {name!r}: pass its folder as text_encoder"
         )
-    entries = _content()["text_encoders"]
-    by_repo = {entry["repo"]: entry for entry in entries.values()}
-    model = entries["roberta-large"]  # another repository has the same files, but sizes and hashes unknown
-    entry = entries.get(name) or by_repo.get(name) or {**model, "repo": name, "bytes": None, "sha256": None}
-    where = {"repo": entry["repo"], "revision": entry["revision"]}
-    return TextEncoderFiles(
-        HubFile(**where, file=entry["file"], bytes=entry["bytes"], sha256=entry["sha256"]),
-        tuple(HubFile(**where, file=file) for file in entry["with"]),
-        tuple(HubFile(**where, file=file) for file in entry["perhaps"]),
-    )
+    entries = catalogue().text_encoders
+    by_repo = {entry.repo: entry for entry in entries.values()}
+    known = entries.get(name) or by_repo.get(name)
+    like = (
+        known or entries["roberta-large"]
+    )  # another repository has the same files, of unknown size and hash
+    weights = HubFile(name, like.file, like.revision)
+    if known is not None:
+        weights = HubFile(known.repo, known.file, known.revision, known.bytes, known.sha256)
 
+    def small(files: tuple[str, ...]) -> tuple[HubFile, ...]:
+        return tuple(HubFile(weights.repo, file, weights.revision) for file in files)
 
-@cache
-def _content() -> dict[str, Any]:
-    return yaml.safe_load(LIST.read_text(encoding="utf-8"))
-
-
-def _card(name: str, entry: dict[str, Any]) -> ModelCard:
-    file = None
-    if not entry.get("embedded"):
-        file = HubFile(*(entry[key] for key in ("repo", "file", "revision", "bytes", "sha256")))
-    about = {key: entry[key] for key in ("about", "licence", "commercial")}
-    return ModelCard(name, **about, checkpoint=file, trunk=entry.get("trunk"), text=entry.get("text"))
+    return TextEncoderFiles(weights, small(like.beside), small(like.perhaps))
