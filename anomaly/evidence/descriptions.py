@@ -1,0 +1,52 @@
+"""What the patches of a picture look like, as vectors that can be compared with another picture's.
+
+Knows neither the network that made them nor what they are compared with. Letters: h x w patches, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Description:
+    """A picture's patches (h, w, C), float32, row by row, and the hash of its pixels (`content_hash`).
+
+    `turned` holds the patches of the same picture turned or mirrored, where it may lie in any way.
+    """
+
+    patches: np.ndarray
+    content: str
+    turned: tuple[np.ndarray, ...] = ()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.patches.shape[0], self.patches.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """How many numbers describe a patch."""
+        return self.patches.shape[2]
+
+    def rows(self) -> np.ndarray:
+        """All patches, those of the turned picture too, (N, C)."""
+        return np.concatenate([one.reshape(-1, self.channels) for one in (self.patches, *self.turned)])
+
+
+def content_hash(image: np.ndarray) -> str:
+    """SHA-256, in hexadecimal, of an RGB uint8 H x W x 3 image's size and pixels: the same for copies of any format."""
+    digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def turned(image: np.ndarray, quarters: bool = False, mirrored: bool = False) -> list[np.ndarray]:
+    """The image H x W x 3 and the ways it may lie: turned by `quarters` of a circle, and `mirrored`; 1, 2, 4 or 8."""
+    ways = [image, np.ascontiguousarray(image[:, ::-1])] if mirrored else [image]
+    return [
+        np.ascontiguousarray(np.rot90(one, turns)) for one in ways for turns in range(4 if quarters else 1)
+    ]
