@@ -1,7 +1,7 @@
 """A timm block for inference, with the same weights in fewer passes over memory.
 
-On a CPU in bfloat16 the fused attention kernel is slower than plain products on one head at a time, whose
-scores stay in the cache; and the layer scale joins the residual sum. Letters: B samples, N tokens, H heads.
+On a CPU the fused attention kernel is slower than plain products on one head at a time, whose scores stay in
+the cache; and the layer scale joins the residual sum. Letters: B samples, N tokens, H heads.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import LayerScale
-from torch import Tensor
+from timm.layers import LayerScale, Mlp
+from torch import Tensor, nn
+
+from steervit.inference.onednn import attention, feed_forward, linear, speaks_onednn
 
 
 def run_block(block: Any, x: Tensor) -> Tensor:
     """`block(x)` for x (B, N, D) in eval mode, to rounding."""
-    by_head = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    by_head = x.device.type == "cpu" and (x.dtype == torch.bfloat16 or speaks_onednn(x))
     attended = block.norm1(x)
     attended = _attention_by_head(block.attn, attended) if by_head else block.attn(attended)
     x = _add_scaled(x, attended, block.ls1)
-    return _add_scaled(x, block.mlp(block.norm2(x)), block.ls2)
+    return _add_scaled(x, _mlp(block.mlp, block.norm2(x)), block.ls2)
+
+
+def _mlp(mlp: Any, x: Tensor) -> Tensor:
+    # Others have other activations, gates or norms.
+    plain = type(mlp) is Mlp and isinstance(mlp.act, nn.GELU) and isinstance(mlp.norm, nn.Identity)
+    plain = plain and mlp.act.approximate == "none" and isinstance(mlp.fc1, nn.Linear)
+    return feed_forward(x, mlp.fc1, mlp.fc2) if plain else mlp(x)
 
 
 def _add_scaled(x: Tensor, change: Tensor, scale: Any) -> Tensor:
@@ -28,12 +37,18 @@ def _add_scaled(x: Tensor, change: Tensor, scale: Any) -> Tensor:
 
 def _attention_by_head(attn: Any, x: Tensor) -> Tensor:
     queries, keys, values = (
-        attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        linear(x, attn.qkv).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     )
-    queries, keys = attn.q_norm(queries) * attn.scale, attn.k_norm(keys)
-    out = torch.empty_like(x).unflatten(-1, (attn.num_heads, -1))  # (B, N, H, K)
-    for sample in range(len(x)):
-        for head in range(attn.num_heads):
-            weights = torch.mm(queries[sample, head], keys[sample, head].T).softmax(-1)
+    queries, keys = attn.q_norm(queries), attn.k_norm(keys)
+    inner = attention if speaks_onednn(x) else _in_bfloat16
+    return linear(attn.norm(inner(queries, keys, values, attn.scale).flatten(2)), attn.proj)
+
+
+def _in_bfloat16(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    # (B, H, N, K) -> (B, N, H, K)
+    out = queries.new_empty(queries.transpose(1, 2).shape)
+    for sample in range(queries.shape[0]):
+        for head in range(queries.shape[1]):
+            weights = torch.mm(queries[sample, head] * scale, keys[sample, head].T).softmax(-1)
             out[sample, :, head] = torch.mm(weights, values[sample, head])
-    return attn.proj(attn.norm(out.flatten(2)))
+    return out
