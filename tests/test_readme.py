@@ -59,9 +59,9 @@ def test_other_commands_know_their_options(command):
 
 
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
-def test_python_runs(here, code, capsys):
+def test_the_python_example_finds_the_defect_it_shows(here, code, capsys):
     exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    assert capsys.readouterr().out.startswith("defect ")
 
 
 def test_make_targets_exist():
@@ -71,5 +71,34 @@ def test_make_targets_exist():
 
 
 def test_pictures_and_links_exist():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+    for target, _, place in re.findall(r"\]\(([^)#:]+)(#([^)]+))?\)", README):
         assert (ROOT / target).exists(), target
+        if place:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / target).read_text(encoding="utf-8"), re.MULTILINE)
+            assert place in {heading.lower().replace(" ", "-") for heading in headings}, (target, place)
+
+
+def test_the_tree_is_the_one_on_disk():
+    tree = README.split("## The tree")[1].split("```")[1]
+    top = ""
+    for line in tree.strip().splitlines():
+        if name := re.match(r"( *)([a-z_]+)/ ", line):
+            top = top if name[1] else name[2]
+            assert (ROOT / (f"{top}/{name[2]}" if name[1] else top)).is_dir(), line
+    for package in ("anomaly", "steervit"):
+        folders = {path.name for path in (ROOT / package).iterdir() if (path / "__init__.py").exists()}
+        assert all(f"  {name}/ " in tree for name in folders), folders
+
+
+def test_the_files_that_contributors_are_sent_to_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b((?:\w+/)*\w+\.(?:py|yaml))\b", text))
+    assert len(named) > 30
+    everywhere = [
+        str(path.relative_to(ROOT))
+        for top in ("anomaly", "steervit", "tests")
+        for path in (ROOT / top).rglob("*.*")
+    ]
+    for name in named - {"utils.py"}:
+        if "NAME" not in name and "test_<" not in name:
+            assert any(f"/{path}".endswith(f"/{name}") for path in everywhere), name
