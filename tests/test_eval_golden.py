@@ -26,4 +26,4 @@ def test_a_real_model_end_to_end_and_its_settings_are_kept(tmp_path):
     assert 0 < metrics["categories"]["bottle"]["pro"] < 1
     arguments[-1] = "1.0"
     refused = CliRunner().invoke(eval_command, [str(a) for a in arguments])
-    assert "omega was 0.6, is 1.0" in str(refused.exception)
+    assert "omega: 0.6 there, 1.0 now" in str(refused.exception)

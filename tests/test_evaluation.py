@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import drawn_datasets as drawn
@@ -14,15 +15,17 @@ from fake_inspector import FakeInspector
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation.category import TestImages, inspect_category
+from anomaly.evaluation.category import Category, inspect_category
+from anomaly.evaluation.labelled import ImageScore, TestImages
 from anomaly.evaluation.run import Options, evaluate
 from anomaly.evaluation.scoring import score_category
+from anomaly.pictures import maps
 from anomaly.pictures.maps import map_path, read_map
-from steervit.processes import Processes
-from anomaly.runs import rows as journal
+from anomaly.runs.journal import Journal, read_lines
 from anomaly.testsets.folder_layout import folder_samples
 from anomaly.testsets.layouts import mvtec
 from anomaly.testsets.samples import read_mask
+from steervit.processes import Processes
 
 DRIVER = Path(__file__).with_name("evaluation_driver.py")
 ALONE = Processes()
@@ -55,7 +58,7 @@ def test_figures_are_those_of_all_pixels_at_original_size(cup, tmp_path):
     scores = np.concatenate([m.ravel() for m in maps])
     assert result.metrics["pixel_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
     assert result.metrics["pixel_ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-9)
-    labels, image_scores = [s.defective for s in cup.samples], [r["score"] for r in result.images]
+    labels, image_scores = [s.defective for s in cup.samples], [r.score for r in result.images]
     assert result.metrics["image_auroc"] == pytest.approx(roc_auc_score(labels, image_scores))
     assert (result.good, result.defective) == (2, 4)
     assert len(result.regions) == 4 and all(area == 49 for area, _ in result.regions)
@@ -101,21 +104,9 @@ def test_a_changed_mask_counts_anew(cup, tmp_path):
     assert second.seg_f1 < first.seg_f1 and second.metrics["pro"] != first.metrics["pro"]
 
 
-def test_an_infinite_score_is_ordered_but_has_no_equal_width_thresholds(cup, tmp_path):
-    class Infinite(FakeInspector):
-        def _inspect(self, image, object):
-            found = super()._inspect(image, object)
-            found.heatmap[0, 0] = np.inf
-            return found
-
-    result = run(cup, tmp_path / "out", Infinite(), calpro_size=32)
-    assert result.metrics["pro"] is not None and result.protocols["calpro200"]["value"] is None
-    assert "infinite" in result.protocols["calpro200"]["why_not"]
-
-
 def test_other_settings_are_refused_in_the_same_folder(cup, tmp_path):
     run(cup, tmp_path / "out")
-    with pytest.raises(SteerAnomalyError, match="model was fake, is better"):
+    with pytest.raises(SteerAnomalyError, match=r'model: "fake" there, "better" now.*another --out'):
         run(cup, tmp_path / "out", FakeInspector(name="better"))
 
 
@@ -146,7 +137,7 @@ def test_nan_in_a_map_leaves_the_image_out_by_name(cup, tmp_path):
 
     result = run(cup, tmp_path / "out", Broken())
     assert [Path(e["file"]).name for e in result.left_out] == ["000.png", "001.png"]
-    assert "the model gave NaN" in result.left_out[0]["reason"]
+    assert all("not finite" in e["reason"] and e["file"] in e["reason"] for e in result.left_out)
 
 
 def test_only_defective_images_give_what_is_defined(tmp_path):
@@ -166,22 +157,65 @@ def test_good_and_bad_folders_give_image_figures_only(tmp_path):
     assert "only image labels" in result.undefined["pixel_auroc"]
 
 
-def test_a_torn_journal_line_is_not_a_row_and_harms_no_other(tmp_path):
-    journal.append(tmp_path, "a/b", 0, [{"key": "one", "v": 1}])
-    with next(tmp_path.iterdir()).open("ab") as file:
+def test_a_torn_journal_line_is_not_an_image_and_harms_no_other(tmp_path):
+    path = tmp_path / "cup.0.jsonl"
+    with Journal(path, "key") as journal:
+        journal.append({"key": "one", "v": 1})
+    with path.open("ab") as file:
         file.write(b'{"key": "two", "v":')
-    journal.append(tmp_path, "a/b", 0, [{"key": "three", "v": 3}])
-    journal.append(tmp_path, "a/b", 1, [{"key": "one", "v": 2}])
-    assert {k: r["v"] for k, r in journal.read(tmp_path, "a/b").items()} == {"one": 2, "three": 3}
+    with Journal(path, "key") as journal:
+        journal.append({"key": "three", "v": 3})
+        journal.append({"key": "one", "v": 2})
+        assert {key: line["v"] for key, line in journal.lines.items()} == {"one": 2, "three": 3}
+    assert [line["v"] for line in read_lines(path, "key")[0]] == [1, 3, 2]
+
+
+def test_results_of_another_version_are_refused(cup, tmp_path):
+    run(cup, tmp_path / "out")
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    record["tool"]["version"] = "0.0.1"
+    (tmp_path / "out/run.json").write_text(json.dumps(record))
+    with pytest.raises(SteerAnomalyError, match=r'version: "0\.0\.1" there'):
+        run(cup, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["screws [batch 2]", "a*b", "what?"])
+def test_a_category_may_be_called_anything(tmp_path, name):
+    images = TestImages(name, "screw", mvtec(drawn.mvtec_category(tmp_path / "data" / name)))
+    result = run(images, tmp_path / "out")
+    assert (result.good, result.defective) == (2, 4)
+    again = FakeInspector()
+    (tmp_path / "out/categories").rename(tmp_path / "gone")
+    assert run(images, tmp_path / "out", again) == result and again.inspected == []
+
+
+def test_an_evaluation_that_counted_no_image_is_an_error(cup, tmp_path):
+    for sample in cup.samples:
+        sample.image.write_bytes(b"not a picture")
+    with pytest.raises(
+        SteerAnomalyError, match=r"no image was counted \(cup\).*not an image of a known format"
+    ):
+        run(cup, tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_leaves_the_image_out(cup, tmp_path, value):
+    class Broken(FakeInspector):
+        def _inspect(self, image, object):
+            found = super()._inspect(image, object)
+            return replace(found, score=value) if len(self.inspected) > 4 else found
+
+    result = run(cup, tmp_path / "out", Broken(), calpro_size=32)
+    assert len(result.left_out) == 2 and result.protocols["calpro200"]["value"] is not None
 
 
 def test_the_share_of_each_process_covers_every_image_once(cup, tmp_path):
     done = []
     for rank in range(3):
         inspector = FakeInspector()
-        found = inspect_category(inspector, cup, tmp_path / "out", FakeProcesses(rank, 3))
+        found = inspect_category(inspector, Category(cup, tmp_path / "out"), FakeProcesses(rank, 3))
         done.append(len(inspector.inspected))
-    assert done == [2, 2, 2] and set(found.rows) == {s.key for s in cup.samples}
+    assert done == [2, 2, 2] and set(found.scores) == {s.key for s in cup.samples}
 
 
 class FakeProcesses(Processes):
@@ -190,21 +224,22 @@ class FakeProcesses(Processes):
 
 
 def test_a_full_disk_is_named_and_keeps_what_is_done(cup, tmp_path, monkeypatch):
-    import tifffile
+    real, full = maps.write_whole, f"{cup.samples[3].key}.tiff"
 
-    real, count = tifffile.imwrite, iter(range(100))
-
-    def write(path, *args, **kwargs):
-        if next(count) == 3:
+    def write(path, *content):
+        if path.as_posix().endswith(full):
             raise OSError(28, "No space left on device")
-        return real(path, *args, **kwargs)
+        return real(path, *content)
 
-    monkeypatch.setattr(tifffile, "imwrite", write)
-    with pytest.raises(SteerAnomalyError, match=r"No space left on device.*go on"):
-        run(cup, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(maps, "write_whole", write)
+        with pytest.raises(
+            SteerAnomalyError, match=r"disk is full.*No space left on device.*are done and kept"
+        ):
+            run(cup, tmp_path / "out")
     again = FakeInspector()
     run(cup, tmp_path / "out", again)
-    assert len(again.inspected) == 4
+    assert len(again.inspected) == 3  # the first three stayed
 
 
 def start(*arguments, rank=0, count=1, port=0):
@@ -221,23 +256,29 @@ def start(*arguments, rank=0, count=1, port=0):
     return subprocess.Popen([sys.executable, str(DRIVER), *map(str, arguments)], env=environment)
 
 
+def kept_in(out):
+    path = out / "journal/bottle.0.jsonl"
+    return len(read_lines(path, "key")[0]) if path.exists() else 0
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_kill_9_loses_the_batch_in_flight_at_most(tmp_path):
     root, out = tmp_path / "data", tmp_path / "out"
     for name in ("bottle", "cable"):
         drawn.mvtec_category(root / name, each=4)
     process = start(root, out, 0.25, "bottle", "cable")
     deadline = time.monotonic() + 60
-    while len(journal.read(out / "journal", "bottle")) < 4 and time.monotonic() < deadline:
+    while kept_in(out) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len(journal.read(out / "journal", "bottle"))
+    kept = kept_in(out)
     assert 4 <= kept < 10
     categories = [TestImages(n, n, mvtec(root / n)) for n in ("bottle", "cable")]
     inspector = FakeInspector()
@@ -249,6 +290,7 @@ def test_kill_9_loses_the_batch_in_flight_at_most(tmp_path):
         assert figures(out, name) == figures(tmp_path / "whole", name)
 
 
+@pytest.mark.slow
 def test_one_two_and_three_processes_give_the_same_bits(tmp_path):
     drawn.mvtec_category(tmp_path / "data/bottle")
     drawn.mvtec_category(tmp_path / "data/wood", each=3)
@@ -270,7 +312,7 @@ def test_one_two_and_three_processes_give_the_same_bits(tmp_path):
 
 def test_maps_from_elsewhere_are_scored_alike(cup, tmp_path):
     result = run(cup, tmp_path / "out")
-    rows = {r["key"]: r for r in result.images}
-    maps = tmp_path / "out/maps"
-    again = score_category(cup, lambda s: read_map(map_path(maps, "cup", s.key)), rows, [], ALONE)
+    scores = {image.key: ImageScore(image.score) for image in result.images}
+    folder = tmp_path / "out/maps"
+    again = score_category(cup, lambda s: read_map(map_path(folder, "cup", s.key)), scores, [], ALONE)
     assert again.metrics == result.metrics

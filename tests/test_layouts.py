@@ -1,12 +1,16 @@
 import drawn_datasets as drawn
 import numpy as np
 import pytest
+from PIL import Image
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.evaluation.sets import folder_test_sets
+from anomaly.pictures.inputs import collect
+from anomaly.pictures.suffixes import IMAGE_SUFFIXES
 from anomaly.testsets.cards import load
-from anomaly.testsets.folder_layout import folder_categories, folder_samples
+from anomaly.testsets.folder_layout import folder_categories, folder_samples, mask_samples
 from anomaly.testsets.layouts import find_samples, mvtec, pairs, present_categories
-from anomaly.testsets.samples import read_mask, require_files
+from anomaly.testsets.samples import image_size_hw, read_mask, require_files
 
 
 def labels(samples):
@@ -105,7 +109,7 @@ def test_wrong_root_says_what_was_expected(tmp_path):
     drawn.mvtec_category(tmp_path / "cable")
     drawn.mvtec_category(tmp_path / "outer/inner/wood")
     for folder, better in (("cable", "."), ("outer", "outer/inner")):
-        with pytest.raises(SteerAnomalyError, match=f"try --root {tmp_path / better}"):
+        with pytest.raises(SteerAnomalyError, match=f"try {tmp_path / better}"):
             present_categories(load("mvtec"), tmp_path / folder)
     with pytest.raises(SteerAnomalyError, match="has no folder 'bottle'"):
         find_samples(load("mvtec"), tmp_path, "bottle")
@@ -187,3 +191,43 @@ def test_a_folder_that_is_no_test_set_lists_what_is_understood(tmp_path):
     (tmp_path / "notes").mkdir()
     with pytest.raises(SteerAnomalyError, match=r"(?s)it holds notes.*MVTec layout"):
         folder_categories(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_eval_reads_the_suffixes_that_inspect_reads(tmp_path, suffix):
+    """One list: an image that `inspect` takes is counted by `eval` too, also in capitals."""
+    for name in ("good/a", "bad/b", "bad/C"):
+        drawn_name = f"{name}{suffix.upper() if name.endswith('C') else suffix}"
+        (tmp_path / "set" / drawn_name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6), (90, 90, 90)).save(tmp_path / "set" / drawn_name)
+    samples = folder_samples(tmp_path / "set")
+    assert [s.image for s in samples] == sorted(collect([tmp_path / "set"]))
+    assert len(samples) == 3
+
+
+def test_an_image_without_a_mask_counts_as_good_and_it_is_said(tmp_path):
+    for name in ("images/a.png", "images/b.png", "images/c.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 6), 255).save(tmp_path / name)
+    (images,) = folder_test_sets(tmp_path)
+    assert [s.defective for s in images.samples] == [True, False, False]
+    assert images.note == f"No mask, so counted as good: 2 images of {tmp_path.name} (b.png, c.png)."
+    Image.new("L", (8, 6), 0).save(tmp_path / "masks/b.png")
+    Image.new("L", (8, 6), 0).save(tmp_path / "masks/c.png")
+    assert folder_test_sets(tmp_path)[0].note is None  # a black mask says it
+
+
+@pytest.mark.slow
+def test_masks_may_have_as_many_pixels_as_images(tmp_path):
+    """Pillow calls more than 179 million pixels a decompression bomb."""
+    import cv2
+
+    path = tmp_path / "masks/large.png"
+    path.parent.mkdir()
+    mask = np.zeros((10_000, 20_000), np.uint8)
+    mask[5, 7] = 255
+    assert cv2.imwrite(str(path), mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    assert image_size_hw(path) == mask.shape
+    (sample,) = mask_samples(path.parent)
+    found = read_mask(sample, mask.shape)
+    assert found.sum() == 1 and found[5, 7]

@@ -20,13 +20,16 @@ from PIL import Image
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspection import Inspection
+from anomaly.pictures.encode import to_float_tiff
 from anomaly.pictures.images import read_image
 from anomaly.pictures.inputs import collect, input_roots, relative_name
 from anomaly.pictures.overlay import ColorScale, draw_overlay, shrink
 from anomaly.regions import find_regions
+from anomaly.report.html import render
 from anomaly.runs import journal as result_journal
-from anomaly.runs.claim import OutputError
+from anomaly.runs import saving
 from anomaly.runs.folder import ResultFolder
+from anomaly.runs.saving import OutputError
 
 INFO = {
     "command": "steer-anomaly inspect img",
@@ -74,7 +77,7 @@ def test_everything_is_written_and_readable_by_others(photos, tmp_path):
     out = tmp_path / "out"
     with ResultFolder(out, INFO) as folder:
         assert work(folder, photos) == 4
-        assert folder.counts() == {"defect": 3, "ok": 1, "unjudged": 0, "unreadable": 0}
+        assert folder.counts() == {"defect": 3, "ok": 1, "unjudged": 0, "failed": 0, "unreadable": 0}
     name = "spot/Größe 3"
     expected = inspection_of(read_image(photos / f"{name}.png"))
     for heatmap in (
@@ -195,16 +198,14 @@ def test_kill_9_in_the_middle_of_a_line(photos, tmp_path):
 
 def _full_after(monkeypatch, writes: int) -> None:
     """Let so many files be written, then say the disk is full."""
-    real, count = result_journal.write_atomically, iter(range(10**6))
+    real, count = saving.write_whole, iter(range(10**6))
 
     def write(path, write):
         if next(count) >= writes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         real(path, write)
 
-    monkeypatch.setattr("anomaly.runs.folder.write_atomically", write)
-    monkeypatch.setattr("anomaly.report.page.write_atomically", write)
-    monkeypatch.setattr("anomaly.runs.journal.write_atomically", write)
+    monkeypatch.setattr(saving, "write_whole", write)
 
 
 def test_a_full_disk_is_said_and_what_was_done_is_kept(photos, tmp_path, monkeypatch):
@@ -224,7 +225,7 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(photos, tmp_path, monkeyp
 
 
 def test_the_journal_takes_a_line_whole_or_not_at_all(tmp_path):
-    journal = result_journal.Journal(tmp_path / "results.jsonl")
+    journal = result_journal.Journal(tmp_path / "results.jsonl", "path")
     journal.append({"path": "/a", "n": 1})
 
     class Full:
@@ -242,7 +243,7 @@ def test_the_journal_takes_a_line_whole_or_not_at_all(tmp_path):
     journal._file = Full(journal._file)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         journal.append({"path": "/b", "n": 2})
-    assert list(journal.records) == ["/a"]
+    assert list(journal.lines) == ["/a"]
     journal.close()
     assert (tmp_path / "results.jsonl").read_text() == '{"path": "/a", "n": 1}\n'
 
@@ -329,19 +330,86 @@ def test_extreme_sizes(tmp_path, shape):
     image = np.full((*shape, 3), 255, np.uint8)
     (tmp_path / "a.png").write_bytes(b"x")
     with ResultFolder(tmp_path / "out", INFO) as folder:
-        record = folder.write("a", tmp_path / "a.png", image, inspection_of(image))
-    assert record["regions"][0]["area"] == shape[0] * shape[1]
+        row = folder.write("a", tmp_path / "a.png", image, inspection_of(image))
+    assert row.regions[0].area == shape[0] * shape[1]
     assert tifffile.imread(tmp_path / "out" / "heatmaps" / "a.tiff").size == shape[0] * shape[1]
 
 
-def test_a_score_that_is_no_number_leaves_valid_json(tmp_path):
-    image = np.zeros((4, 4, 3), np.uint8)
+@pytest.mark.parametrize("judged", [True, False, None])
+@pytest.mark.parametrize("broken", ["score", "one pixel"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_never_ok(tmp_path, judged, broken, value):
+    heatmap = np.zeros((4, 4), np.float32)
+    heatmap[1, 2] = value if broken == "one pixel" else 0
+    score = float(value) if broken == "score" else 0.5
     (tmp_path / "a.png").write_bytes(b"x")
-    odd = Inspection(
-        float("nan"), None, np.zeros((4, 4), np.float32), np.zeros((4, 4), bool), (), None, "b", "m"
-    )
+    odd = Inspection(score, judged, heatmap, np.zeros((4, 4), bool), (), 0.5, "bottle", "nano")
     with ResultFolder(tmp_path / "out", INFO) as folder:
-        assert folder.write("a", tmp_path / "a.png", image, odd)["score"] is None
+        row = folder.write("a", tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), odd)
+        assert folder.counts()["failed"] == 1 and folder.counts()["ok"] == 0
+        assert folder.pending([tmp_path / "a.png"]) == [tmp_path / "a.png"]  # it is tried again
+    assert (row.verdict, row.score) == ("failed", None) and "not finite" in row.error
+    assert not (tmp_path / "out" / "heatmaps").exists()
+    assert json.loads((tmp_path / "out" / "results.jsonl").read_text())["verdict"] == "failed"
+    assert "could not be judged" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_broken_template_is_not_the_disks_fault_and_what_was_done_is_kept(photos, tmp_path, monkeypatch):
+    def missing(template, **_):
+        raise SteerAnomalyError(f"{template}: install again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("anomaly.report.page.render", missing)
+        with (
+            pytest.raises(SteerAnomalyError, match="install again") as caught,
+            ResultFolder(tmp_path / "out", INFO) as folder,
+        ):
+            work(folder, photos)
+        assert not isinstance(caught.value, OutputError)
+    with ResultFolder(tmp_path / "out", INFO) as folder:
+        assert work(folder, photos) == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_missing_template_says_to_install_again():
+    with pytest.raises(
+        SteerAnomalyError, match=r"nothing\.html.*TemplateNotFound.*install steer-anomaly again"
+    ):
+        render("nothing.html")
+
+
+def test_a_report_that_cannot_be_written_counts_what_is_kept(photos, tmp_path, monkeypatch):
+    def refuse(path, write):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    folder = ResultFolder(tmp_path / "out", INFO)
+    work(folder, photos)
+    monkeypatch.setattr(saving, "write_whole", refuse)
+    with pytest.raises(OutputError, match="4 images are done and kept"):
+        folder.close()
+
+
+@pytest.mark.parametrize(("save", "kept"), [("all", 4), ("defects", 3), ("none", 0)])
+def test_of_which_images_files_are_kept(photos, tmp_path, save, kept):
+    with ResultFolder(tmp_path / "out", INFO, save=save) as folder:
+        work(folder, photos)
+        assert folder.pending(collect([str(photos)])) == []
+    for name in ("heatmaps", "masks", "overlays"):
+        assert sum(path.is_file() for path in (tmp_path / "out" / name).rglob("*")) == kept
+    with ResultFolder(tmp_path / "out", INFO, save="all") as folder:  # now they are wanted, and not there
+        assert len(folder.pending(collect([str(photos)]))) == 4 - kept
+    with pytest.raises(OutputError, match="all, defects, none"):
+        ResultFolder(tmp_path / "out", INFO, save="some")
+
+
+def test_heatmaps_are_compressed_without_loss_and_read_by_pillow_too(tmp_path):
+    patches = np.random.default_rng(0).random((20, 30), np.float32)
+    heatmap = cv2.resize(patches, (300, 200), interpolation=cv2.INTER_LINEAR)  # as ours are made
+    (tmp_path / "a.tiff").write_bytes(to_float_tiff(heatmap))
+    assert (tmp_path / "a.tiff").stat().st_size < 0.8 * heatmap.nbytes
+    for read in (tifffile.imread, lambda p: cv2.imread(str(p), -1), lambda p: np.asarray(Image.open(p))):
+        found = read(tmp_path / "a.tiff")
+        assert found.dtype == np.float32 and np.array_equal(found, heatmap)
 
 
 def test_color_scale_puts_the_threshold_in_the_middle():

@@ -129,6 +129,27 @@ def test_a_folder_of_masks_is_enough(evaluated):
     assert (entry["good"], entry["defective"]) == (1, 6) and entry["pro"] > 0.5
 
 
+def test_the_masks_of_a_test_set_are_enough_and_maps_keep_their_images_names(evaluated):
+    """As `--gt` promises "the test set, or its masks": `ground_truth/<defect>/<image>_mask.png`."""
+    truth = evaluated / "data/cup/ground_truth"
+    run(score, evaluated / "run", "--gt", truth, "--draws", 0, "--out", evaluated / "scored")
+    (name, entry), *others = json.loads((evaluated / "scored/metrics.json").read_text())["categories"].items()
+    assert name == "cup" and not others and entry["pro"] > 0.5
+    assert (entry["good"], entry["defective"]) == (0, 6) and entry["image_auroc"] is None
+
+
+def test_a_run_and_its_maps_have_the_same_image_scores(evaluated):
+    arguments = ("--gt", evaluated / "data", "--draws", 20, "--out", evaluated / "o")
+    for ours, theirs in (("run", "run/maps"), ("run/maps", "run")):
+        screen = run(score, evaluated / ours, "--against", evaluated / theirs, *arguments)
+        found = json.loads((evaluated / "o/intervals.json").read_text())["cup"]["difference"]
+        assert all(d["interval"]["value"] == 0 for d in found.values())
+        assert screen.count("those that eval kept") == 2
+    shutil.copytree(evaluated / "run/maps", evaluated / "elsewhere")
+    screen = run(score, evaluated / "run", "--against", evaluated / "elsewhere", *arguments)
+    assert "elsewhere: the highest value of each map" in screen
+
+
 def test_a_missing_map_is_named(evaluated):
     (evaluated / "run/maps/cup/test/good/000.tiff").unlink()
     with pytest.raises(SteerAnomalyError, match=r"test/good/000\.tiff: no such map.*1 of 10 images"):
@@ -139,9 +160,10 @@ def test_maps_of_another_size_need_resize(evaluated):
     for path in (evaluated / "run/maps").rglob("*.tiff"):
         tifffile.imwrite(path, cv2.resize(tifffile.imread(path), (16, 12), interpolation=cv2.INTER_AREA))
     arguments = (score, evaluated / "run", "--gt", evaluated / "data", "--draws", 0)
-    screen = run(*arguments, code=3)
-    assert "is 16 x 12 px, its image 32 x 24 px" in screen and "--resize" in screen
-    assert "10 images left out" in screen
+    with pytest.raises(
+        SteerAnomalyError, match=r"no image was counted.*is 16 x 12 px, its image 32 x 24 px.*--resize"
+    ):
+        run(*arguments)
     run(*arguments, "--resize", "--out", evaluated / "scored")
     assert figures(evaluated / "scored")["pro"] > 0.5
 

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomaly.commands import exit_codes
 from anomaly.commands import options as inspection
+from anomaly.commands.extras import need
+from anomaly.commands.sections import SectionedCommand
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.labelled import TestImages
     from anomaly.evaluation.run import Options, Watcher
     from anomaly.evaluation.summary import Summary
-    from steervit.processes import Processes
     from anomaly.testsets.cards import Card
     from anomaly.testsets.samples import Sample
+    from steervit.processes import Processes
 
 
-@click.command("eval")
+@click.command("eval", cls=SectionedCommand)
 @click.argument("benchmark")
 @click.option(
     "--root", required=True, type=click.Path(path_type=Path), help="The unpacked benchmark, or your folder."
@@ -75,6 +78,7 @@ def eval_command(
     Example:
       steer-anomaly eval mvtec --root data/mvtec --category bottle --category wood
     """
+    need("plots", "eval, which draws curves,")
     from steervit.processes import joined
 
     ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps")
@@ -82,7 +86,7 @@ def eval_command(
     with joined() as processes:
         left_out = _run(benchmark, root, out, mine, options, processes)
     if left_out:
-        context.exit(3)
+        context.exit(exit_codes.FAILED_IMAGES)
 
 
 def _run(
@@ -97,7 +101,7 @@ def _run(
 
     card, categories = _categories(benchmark, root, mine)
     inspector = inspection.make_inspector(**options)
-    settings = inspector.settings()
+    settings = inspector.describe()
     out = out or Path("runs") / f"eval-{Path(benchmark).stem}-{Path(str(settings.get('model'))).stem}"
     how = _how(mine, card, options)
     watcher = _watcher(out, mine["split"], processes)
@@ -106,9 +110,10 @@ def _run(
         results = evaluate(inspector, name, categories, out, how, processes, watcher)
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is done is kept in {out}: run the same command to go on", err=True)
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(exit_codes.INTERRUPTED) from None
     if processes.leads:
-        summary = _summary(card, root, settings, results, mine, how)
+        doubts = [images.note for images in categories if images.note]
+        summary = _summary(card, root, settings, results, mine, how, doubts)
         _write(summary, out, mine["split"])
     return any(r.left_out for r in results)
 
@@ -152,11 +157,12 @@ def _summary(
     results: list[Any],
     mine: dict[str, Any],
     how: Options,
+    doubts: list[str],
 ) -> Summary:
     from anomaly.evaluation.summary import Summary, coverage_notes
 
     title = card.title if card else f"own images {root.resolve().name}"
-    notes = coverage_notes(card, results, mine["limit"], mine["split"])
+    notes = coverage_notes(card, results, mine["limit"], mine["split"]) + doubts
     return Summary(title, str(settings.get("model")), results, notes, card, settings, how.limits[0])
 
 

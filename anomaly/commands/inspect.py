@@ -9,39 +9,59 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anomaly.commands import exit_codes
 from anomaly.commands.options import inspection_options, make_inspector
+from anomaly.commands.sections import SectionedCommand, in_section
 
 if TYPE_CHECKING:
     from anomaly.inspector import Inspector
     from anomaly.runs.folder import ResultFolder
 
-DEFECTS_FOUND, UNREADABLE, INTERRUPTED = 1, 3, 130
+files, verdict = in_section("Input and output"), in_section("Verdict")
+
+
+class NoVerdict(click.ClickException):
+    """A verdict was asked for and none can be given."""
+
+    exit_code = exit_codes.UNJUDGED
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog="""\b
 Example:
   steer-anomaly inspect --object bottle img/ --out results
 
-Exit codes: 0 done, 1 defects found (with --fail-on-defect), 2 wrong usage or settings,
-3 some images could not be read, 130 interrupted."""
+\b
+Exit codes; where several apply, the first of this list:
+  130 interrupted
+   70 error of the program itself
+    2 wrong usage or settings
+    1 defects found (with --fail-on-defect)
+    4 not judged (with --fail-on-defect)
+    3 some images could not be read or judged
+    0 done""",
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-@click.option(
-    "--object", "part", required=True, metavar="NAME", help="What the part is called: bottle, metal nut."
+@files("--object", "part", required=True, metavar="NAME", help="What the part is called: bottle, metal nut.")
+@files("--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results.")
+@files("--overwrite", is_flag=True, help="Delete the results of another run in --out first.")
+@files(
+    "--save",
+    type=click.Choice(["all", "defects", "none"]),
+    default="all",
+    show_default=True,
+    help="Of which images heatmap, mask and overlay are written; tables and report list all.",
 )
-@click.option(
-    "--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results."
-)
-@click.option("--overwrite", is_flag=True, help="Delete the results of another run in --out first.")
-@click.option("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@files("--quiet", is_flag=True, help="No progress bar.")
 @inspection_options
+@verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
 def inspect(
     inputs: tuple[str, ...],
     part: str,
     out: str,
     overwrite: bool,
+    save: str,
     fail_on_defect: bool,
     quiet: bool,
     **options: Any,
@@ -56,38 +76,42 @@ def inspect(
 
     paths = collect(inputs)
     inspector = make_inspector(**options)
+    if fail_on_defect and inspector.point is None:
+        raise NoVerdict(f"--fail-on-defect needs a threshold: {_standing(inspector)}")
     try:
-        with ResultFolder(out, run_info(inspector, part), overwrite) as folder:
+        with ResultFolder(out, run_info(inspector, part), overwrite, save=save) as folder:
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
             counts = folder.counts()
     except KeyboardInterrupt:
         click.echo(
             f"interrupted; what was done is in {out}: run the same command again to continue", err=True
         )
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_codes.INTERRUPTED)
     _summarise(counts, inspector, Path(out))
-    if counts["unreadable"]:
-        sys.exit(UNREADABLE)
+    sys.exit(_exit_code(counts, fail_on_defect))
+
+
+def _exit_code(counts: dict[str, int], fail_on_defect: bool) -> int:
+    """A defect wins over images that failed; with `fail_on_defect` nothing unjudged passes."""
     if fail_on_defect and counts["defect"]:
-        sys.exit(DEFECTS_FOUND)
+        return exit_codes.DEFECT
+    if fail_on_defect and counts["unjudged"]:
+        return exit_codes.UNJUDGED
+    return exit_codes.FAILED_IMAGES if counts["unreadable"] + counts.get("failed", 0) else exit_codes.OK
 
 
 def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
     """What `run.json` keeps about a run: command, object, settings, versions, model and its card."""
     import platform
+    from importlib.metadata import version  # importing them would take seconds
 
-    import numpy
-    import timm
-    import torch
-    import transformers
-
+    modules = ("torch", "timm", "transformers", "numpy")
     record = inspector.record
-    modules = {"torch": torch, "timm": timm, "transformers": transformers, "numpy": numpy}
     return {
         "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
         "object": part,
-        "settings": inspector.settings(),
-        "versions": {"python": platform.python_version()} | {k: m.__version__ for k, m in modules.items()},
+        "settings": inspector.describe(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in modules},
         "model": {
             "name": record.name,
             "about": record.about,
@@ -100,14 +124,20 @@ def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
 
 
 def _note(inspector: Inspector) -> str:
+    return f"Produced by {inspector.record.name}: {inspector.record.about}. {_standing(inspector)}"
+
+
+def _standing(inspector: Inspector) -> str:
+    """What the verdicts rest on, in a sentence for users."""
     point = inspector.point
-    about = f"Produced by {inspector.record.name}: {inspector.record.about}."
     if point is None:
-        return (
-            about
-            + " No threshold was measured for this model with these settings, so images are scored, not judged."
-        )
-    return f"{about} Threshold {point.threshold:.3g}: {point.source}."
+        return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold."
+    if point.settings is None:
+        return f"Judged with threshold {point.threshold:.4g}, {point.source}."
+    return (
+        f"Ranked, not judged on your parts: threshold {point.threshold:.4g} is a starting point, {point.source}; "
+        "set your own with --threshold."
+    )
 
 
 def _inspect_all(
@@ -121,33 +151,25 @@ def _inspect_all(
 ) -> None:
     from tqdm import tqdm
 
-    from anomaly.pictures.images import ImageError, read_image
-    from anomaly.pictures.inputs import input_roots, relative_name
+    from anomaly.pictures.inputs import input_roots
+    from anomaly.runs.inspecting import inspect_into
 
-    roots, pending = input_roots(inputs), folder.pending(paths)
+    pending = folder.pending(paths)
     if len(pending) < len(paths):
         click.echo(f"{len(paths) - len(pending)} of {len(paths)} images are done already", err=True)
     if pending:
         inspector.prepare(part, last=True)
+    rows = inspect_into(folder, pending, input_roots(inputs), inspector, part, batch_size)
     with tqdm(total=len(pending), unit="image", disable=quiet) as bar:
-        for start in range(0, len(pending), batch_size):
-            images = {}
-            for path in pending[start : start + batch_size]:
-                try:
-                    images[path] = read_image(path)
-                except ImageError as error:
-                    folder.fail(path, error.reason, relative_name(path, roots))
-                    bar.write(str(error), file=sys.stderr)
-            found = inspector.inspect_batch(list(images.values()), part)
-            for (path, image), inspection in zip(images.items(), found, strict=True):
-                folder.write(relative_name(path, roots), path, image, inspection)
-            bar.update(len(pending[start : start + batch_size]))
+        for row in rows:
+            if row.error:
+                bar.write(f"{row.file}: {row.error}", file=sys.stderr)
+            bar.update()
 
 
 def _summarise(counts: dict[str, int], inspector: Inspector, out: Path) -> None:
     images = sum(counts.values())
     parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    click.echo(_standing(inspector))
     click.echo(f"{images} images inspected with {inspector.record.name}: {', '.join(parts)}")
-    if inspector.point is None:
-        click.echo("no threshold is known for this model with these settings; give one with --threshold")
     click.echo(f"report: {(out / 'report.html').resolve()}")

@@ -11,7 +11,7 @@ from anomaly.commands import exit_codes
 from anomaly.commands.extras import need
 
 if TYPE_CHECKING:
-    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.labelled import TestImages
     from anomaly.evaluation.scoring import CategoryResult
     from anomaly.testsets.cards import Card
 
@@ -61,6 +61,7 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
     Example:
       steer-anomaly score runs/ours --gt data/mvtec --as mvtec --against runs/theirs
     """
+    from anomaly.evaluation.scoring import require_counted
     from anomaly.evaluation.tables import text
     from anomaly.testsets.cards import load
 
@@ -72,10 +73,12 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
     for images in _test_sets(card, root, options["names"]):
         result, details[images.name] = _score(images, maps, limit, options)
         results.append(result)
+    require_counted(results)
     summary = _summary(card, root, maps, results, limit, options)
     for entry in summary.left_out:
         click.echo(f"left out: {entry['reason']}", err=True)
     click.echo(text(summary))
+    _tell_image_scores(maps, options["against"], [r.category for r in results], options["image_score"])
     _show(details, options["draws"], options["against"])
     if options["out"]:
         _write(summary, details, options["out"])
@@ -84,14 +87,15 @@ def score(context: click.Context, maps: Path, root: Path, benchmark: str, **opti
 
 
 def _test_sets(card: Card | None, root: Path, names: tuple[str, ...]) -> list[TestImages]:
-    from anomaly.evaluation.category import TestImages
+    from anomaly.evaluation.labelled import TestImages
     from anomaly.evaluation.sets import benchmark_categories, folder_test_sets
     from anomaly.testsets.folder_layout import holds_masks_only, mask_samples
 
     if card is not None:
         return benchmark_categories(card, root, names)
     if holds_masks_only(root):
-        name = root.resolve().name
+        folder = root.resolve()
+        name = folder.parent.name if folder.name == "ground_truth" else folder.name
         return [TestImages(name, name, mask_samples(root))]
     return folder_test_sets(root, names)
 
@@ -107,16 +111,26 @@ def _score(
     theirs = find_maps(options["against"], images, options["resize"]) if options["against"] else None
     mine = gather(images, ours, limit, known_scores(maps, images.name), options["image_score"])
     size = options["calpro_size"] if "calpro200" in options["protocols"] else None
-    result = score_category(images, ours.read, mine.rows, mine.problems, Processes(), (limit,), size)
+    result = score_category(images, ours.read, mine.scores, mine.problems, Processes(), (limit,), size)
     details: dict[str, Any] = {}
-    if options["draws"] and mine.rows:
+    if options["draws"] and mine.scores:
         details["intervals"] = mine.intervals(options["draws"])
         if theirs is not None:
             scores = known_scores(options["against"], images.name)
             other = gather(images, theirs, limit, scores, options["image_score"])
-            _same_images(mine.rows, other.rows, other.problems)
+            _same_images(mine.scores, other.scores, other.problems)
             details["difference"] = mine.minus(other, options["draws"])
     return result, details
+
+
+def _tell_image_scores(maps: Path, against: Path | None, categories: list[str], chosen: str) -> None:
+    """Where the image scores come from: two methods whose scores are made differently differ in that, too."""
+    from anomaly.evaluation.external_maps import known_scores
+
+    kinds = {"max": "the highest value of each map", "top": "the mean of the top 0.1 % of each map"}
+    for folder in (maps, against) if against else (maps,):
+        known = all(known_scores(folder, category) for category in categories)
+        click.echo(f"image scores of {folder}: {'those that eval kept' if known else kinds[chosen]}")
 
 
 def _same_images(mine: dict[str, Any], theirs: dict[str, Any], problems: list[Any]) -> None:

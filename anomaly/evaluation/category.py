@@ -1,107 +1,37 @@
-"""Runs an inspector over the test images of one category, and keeps every finished image.
+"""Runs an inspector over the test images of one category, and keeps every finished image's map and scores.
 
-Each image's map and journal row are on disk before the next batch begins, so a run killed at any moment loses
-the batch in flight at most. `anomaly.evaluation.scoring` computes the metrics from the kept maps, with integer counts
-that add up the same in any order: bit-identical however often a run was interrupted and however many
-processes shared it. Knows nothing of benchmarks, tables or reports.
+The loop and the journal are those of every run (`anomaly.runs`). `anomaly.evaluation.scoring` computes the figures
+from the kept maps, with integer counts that add up the same in any order: bit-identical however often a run was
+interrupted and however many processes shared it. Knows nothing of benchmarks, tables or reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from anomaly.errors import SteerAnomalyError
+from anomaly.evaluation.labelled import ImageScore, InspectedImage, Overlap, Problem, TestImages, safe_name
 from anomaly.evaluation.submission import write_thresholded
 from anomaly.inspection import Inspection
+from anomaly.pictures.images import read_image
 from anomaly.pictures.maps import map_path, write_map
-from steervit.processes import Processes
-from anomaly.runs import rows as journal
+from anomaly.runs.inspecting import BatchInspector
+from anomaly.runs.journal import Journal, read_lines
+from anomaly.runs.loop import Failure, inference_workers, inspect_all
+from anomaly.runs.saving import explained
 from anomaly.testsets.samples import Sample, read_mask
-
-
-class BatchInspector(Protocol):
-    """What an evaluation needs of `anomaly.inspector.Inspector`."""
-
-    def inspect_batch(self, images: list[np.ndarray], object: str) -> list[Inspection]:
-        """One inspection per RGB uint8 H x W x 3 image, in order."""
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides the result, JSON-able."""
-
-
-@dataclass(frozen=True)
-class TestImages:
-    """The test images of one category and what the part is called."""
-
-    __test__ = False  # not a test, whatever pytest makes of the name
-
-    name: str
-    object: str
-    samples: list[Sample]
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An image that was left out, and why. `file` is the image's path."""
-
-    file: str
-    reason: str
+from steervit.processes import Processes
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What is known after inspecting: one row per image by key, and the images left out."""
+    """What is known after inspecting: the images that count, by key, and those left out."""
 
-    rows: dict[str, dict[str, Any]]
+    scores: dict[str, ImageScore]
     problems: list[Problem]
-
-
-def inspect_category(
-    inspector: BatchInspector,
-    images: TestImages,
-    out: Path,
-    processes: Processes,
-    batch_size: int = 8,
-    progress: Callable[[int], None] = lambda count: None,
-) -> Inspected:
-    """Inspects the images of this process that have no row and map below `out` yet.
-
-    `progress` gets the number of images just finished (all of the finished ones of earlier runs at once). An
-    image that cannot be read, a bad mask, or NaN in a map leaves that image out, the others go on; all
-    processes return the same rows and problems. Raises `SteerAnomalyError` when a map cannot be written.
-    """
-    mine = processes.share(images.samples)
-    done = finished_rows(out, images)
-    pending = [s for s in mine if s.key not in done]
-    progress(len(mine) - len(pending))
-    problems: list[Problem] = []
-    for batch in _loaded(pending, batch_size):
-        sound = [b for b in batch if not isinstance(b, Problem)]
-        problems += [b for b in batch if isinstance(b, Problem)]
-        problems += _inspect_batch(inspector, images, sound, out, processes.rank)
-        progress(len(batch))
-    gathered = processes.gather(problems)
-    return Inspected(finished_rows(out, images), [p for part in gathered for p in part])
-
-
-def finished_rows(out: Path, images: TestImages) -> dict[str, dict[str, Any]]:
-    """The journal's rows that still hold: same image and masks, same object name, and the map is there."""
-    rows = journal.read(out / "journal", images.name)
-    return {
-        s.key: row
-        for s in images.samples
-        if (row := rows.get(s.key))
-        and row["object"] == images.object
-        and row["stamp"] == _stamp(s)
-        and _is_whole(map_path(out / "maps", images.name, s.key), row["size_hw"])
-    }
 
 
 @dataclass(frozen=True)
@@ -109,105 +39,124 @@ class _Loaded:
     sample: Sample
     image: np.ndarray
     mask: np.ndarray | None
-    stamp: list[int]
+    stamp: tuple[int, ...]
 
 
-def _loaded(samples: list[Sample], batch_size: int) -> Iterator[list[_Loaded | Problem]]:
-    """Batches of images and masks; the next batch is read while one is inspected."""
-    batches = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
-    with ThreadPoolExecutor(1) as reader:
-        following = [reader.submit(_load_batch, batch) for batch in batches[:1]]
-        for later in [*batches[1:], None]:
-            if not following:
-                return
-            ready = following.pop().result()
-            if later is not None:
-                following.append(reader.submit(_load_batch, later))
-            yield ready
+@dataclass(frozen=True)
+class Category:
+    """The images of one category and where their maps and journals lie, below `out`."""
 
+    images: TestImages
+    out: Path
+    compress: bool = False
 
-def _load_batch(samples: list[Sample]) -> list[_Loaded | Problem]:
-    return [_load(sample) for sample in samples]
+    def map_of(self, sample: Sample) -> Path:
+        return map_path(self.out / "maps", self.images.name, sample.key)
 
+    def finished(self) -> dict[str, InspectedImage]:
+        """The journals' images that still hold: same image, masks and object name, and the map is there."""
+        lines = {line["key"]: line for path in self._journals() for line in read_lines(path, "key")[0]}
+        found = {s.key: InspectedImage.from_line(lines[s.key]) for s in self.images.samples if s.key in lines}
+        return {
+            s.key: done
+            for s in self.images.samples
+            if (done := found.get(s.key))
+            and done.object == self.images.object
+            and done.stamp == stamp_of(s)
+            and self.map_of(s).is_file()
+        }
 
-def _load(sample: Sample) -> _Loaded | Problem:
-    from anomaly.pictures.images import read_image
+    def journal(self, rank: int) -> Path:
+        """The journal of process number `rank`."""
+        return self.out / "journal" / f"{safe_name(self.images.name)}.{rank}.jsonl"
 
-    try:
+    def _journals(self) -> list[Path]:
+        """Every process's, compared by name: a category may be called `screws [batch 2]`."""
+        folder, start = self.out / "journal", f"{safe_name(self.images.name)}."
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        ranks = [name[len(start) : -len(".jsonl")] for name in names if name.startswith(start)]
+        return [self.journal(int(rank)) for rank in sorted(ranks) if rank.isdecimal()]
+
+    def load(self, sample: Sample) -> _Loaded:
         image = read_image(sample.image)
-        height, width = image.shape[:2]
-        return _Loaded(sample, image, read_mask(sample, (height, width)), _stamp(sample))
-    except SteerAnomalyError as error:
-        return Problem(str(sample.image), str(error))
+        return _Loaded(sample, image, read_mask(sample, image.shape[:2]), stamp_of(sample))
+
+    def write(self, loaded: _Loaded, inspection: Inspection) -> Callable[[], InspectedImage]:
+        """What writes the map of an image and gives its line of the journal."""
+
+        def finish() -> InspectedImage:
+            sample = loaded.sample
+            with explained(f"the map of {sample.image}", self.out, None):
+                write_map(self.map_of(sample), inspection.heatmap, compress=self.compress)
+                if sample.defective is None and inspection.is_anomalous is not None:
+                    write_thresholded(self.out, self.images.name, sample.key, inspection.mask)
+            return InspectedImage(
+                sample.key, self.images.object, loaded.stamp, float(inspection.score),
+                round(float(inspection.milliseconds), 3), _overlap(inspection, loaded.mask),
+            )  # fmt: skip
+
+        return finish
 
 
-def _inspect_batch(
-    inspector: BatchInspector, images: TestImages, batch: list[_Loaded], out: Path, rank: int
-) -> list[Problem]:
-    if not batch:
-        return []
-    rows, problems = [], []
-    inspections = inspector.inspect_batch([item.image for item in batch], images.object)
-    for item, inspection in zip(batch, inspections, strict=True):
-        if reason := _unusable(item, inspection):
-            problems.append(Problem(str(item.sample.image), reason))
-            continue
-        write_map(map_path(out / "maps", images.name, item.sample.key), inspection.heatmap)
-        if item.sample.defective is None and inspection.is_anomalous is not None:
-            write_thresholded(out, images.name, item.sample.key, inspection.mask)
-        rows.append(_row(item, inspection, images.object))
-    journal.append(out / "journal", images.name, rank, rows)
-    return problems
+def inspect_category(
+    inspector: BatchInspector,
+    category: Category,
+    processes: Processes,
+    batch_size: int = 8,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Inspected:
+    """Inspects the images of this process that have no line and map yet.
+
+    `progress` gets the number of images just finished (all of the finished ones of earlier runs at once). An
+    image that cannot be read or judged, or whose mask is bad, is left out, the others go on; all processes
+    return the same. Raises `OutputError` when a map cannot be written.
+    """
+    images = category.images
+    share = processes.share(images.samples)
+    done = category.finished()
+    pending = [s for s in share if s.key not in done]
+    progress(len(share) - len(pending))
+    problems: list[Problem] = []
+    with (
+        Journal(category.journal(processes.rank), "key") as journal,
+        inference_workers(str(inspector.describe().get("device"))) as workers,
+    ):
+        for sample, row in inspect_all(
+            pending,
+            category.load,
+            lambda batch: inspector.inspect_batch(batch, images.object),
+            category.write,
+            batch_size=batch_size,
+            workers=workers,
+        ):
+            if isinstance(row, Failure):
+                problems.append(Problem(str(sample.image), _named(sample, row.reason)))
+            else:
+                journal.append(row.to_line())
+            progress(1)
+    problems = [problem for part in processes.gather(problems) for problem in part]
+    return Inspected({key: done.known for key, done in category.finished().items()}, problems)
 
 
-def _unusable(item: _Loaded, inspection: Inspection) -> str | None:
-    shape = inspection.heatmap.shape
-    if shape != item.image.shape[:2]:
-        return (
-            f"{item.sample.image}: the map has shape {shape}, the image {item.image.shape[:2]}; report this"
-        )
-    if np.isnan(inspection.heatmap).any() or np.isnan(inspection.score):
-        return (
-            f"{item.sample.image}: the model gave NaN for this image. Try --precision fp32, or look "
-            "for broken "
-            "weights (`steer-anomaly models info`)"
-        )
-    return None
-
-
-def _row(item: _Loaded, inspection: Inspection, object_name: str) -> dict[str, Any]:
-    row = {
-        "key": item.sample.key,
-        "object": object_name,
-        "stamp": item.stamp,
-        "size_hw": list(inspection.heatmap.shape),
-        "score": float(inspection.score),
-        "model": inspection.model,
-        "threshold": inspection.threshold,
-        "milliseconds": round(float(inspection.milliseconds), 3),
-    }
-    if inspection.is_anomalous is not None and item.mask is not None:
-        row["counts"] = _overlap(inspection.mask, item.mask)
-    return row
-
-
-def _overlap(predicted: np.ndarray, mask: np.ndarray) -> dict[str, int]:
-    """Pixels of the thresholded map against the mask; SegF1 adds these up over a category."""
-    both = int(np.count_nonzero(predicted & mask))
-    return {"tp": both, "fp": int(predicted.sum()) - both, "fn": int(mask.sum()) - both}
-
-
-def _stamp(sample: Sample) -> list[int]:
+def stamp_of(sample: Sample) -> tuple[int, ...]:
     """Size and time of change of the image and its masks: another file under the same name counts anew."""
-    stamps = []
+    stamps: list[int] = []
     for path in (sample.image, *sample.masks):
         try:
             status = path.stat()
             stamps += [status.st_size, status.st_mtime_ns]
         except OSError:
             stamps += [-1, -1]
-    return stamps
+    return tuple(stamps)
 
 
-def _is_whole(path: Path, size_hw: list[int]) -> bool:
-    return path.is_file() and path.stat().st_size >= size_hw[0] * size_hw[1] * 4
+def _overlap(inspection: Inspection, mask: np.ndarray | None) -> Overlap | None:
+    if inspection.is_anomalous is None or mask is None:
+        return None
+    both = int(np.count_nonzero(inspection.mask & mask))
+    return Overlap(both, int(inspection.mask.sum()) - both, int(mask.sum()) - both)
+
+
+def _named(sample: Sample, reason: str) -> str:
+    named = any(str(path) in reason for path in (sample.image, *sample.masks))
+    return reason if named else f"{sample.image}: {reason}"

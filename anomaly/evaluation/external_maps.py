@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation.category import Problem, TestImages
+from anomaly.evaluation.labelled import ImageScore, Problem, TestImages, safe_name
 from anomaly.metrics.bootstrap import ImageSamples, PixelSamples, confidence_intervals, paired_difference
-from anomaly.pictures.maps import SUFFIXES, read_map
-from anomaly.runs.rows import safe_name
+from anomaly.pictures.maps import MAP_SUFFIXES, read_map
 from anomaly.testsets.cards import METRICS
+from anomaly.testsets.folder_layout import MASK_ENDINGS
 from anomaly.testsets.samples import Sample, image_size_hw, read_mask
 
 IMAGE_SCORES: dict[str, Callable[[np.ndarray], float]] = {
@@ -45,10 +45,8 @@ class MapSet:
             return score_map
         if not self.resize:
             raise SteerAnomalyError(
-                f"{self.paths[sample.key]}: the map is {score_map.shape[1]} x {score_map.shape[0]} "
-                "px, its image "
-                f"{size_hw[1]} x {size_hw[0]} px. Figures are defined at the image's own size: write "
-                "the map at "
+                f"{self.paths[sample.key]}: the map is {score_map.shape[1]} x {score_map.shape[0]} px, its image "
+                f"{size_hw[1]} x {size_hw[0]} px. Figures are defined at the image's own size: write the map at "
                 "that size, or add --resize to have it resized bilinearly"
             )
         import cv2
@@ -64,7 +62,7 @@ def find_maps(folder: Path, images: TestImages, resize: bool = False) -> MapSet:
     base = folder / "maps" if (folder / "maps").is_dir() else folder
     stems = [Path(s.key).name for s in images.samples]
     flat = len(set(stems)) == len(stems)
-    found = {s.key: path for s in images.samples if (path := _find(base, images.name, s.key, flat))}
+    found = {s.key: path for s in images.samples if (path := _find(base, images.name, s, flat))}
     if missing := [s.key for s in images.samples if s.key not in found]:
         raise SteerAnomalyError(
             f"{base / images.name / missing[0]}.tiff: no such map, nor .npy or .png ({len(missing)} of "
@@ -74,20 +72,25 @@ def find_maps(folder: Path, images: TestImages, resize: bool = False) -> MapSet:
     return MapSet(found, resize)
 
 
-def _find(base: Path, category: str, key: str, flat: bool) -> Path | None:
-    short = key.split("/", 1)[-1]
-    names = [f"{category}/{key}", key, f"{category}/{short}", short]
-    if flat:  # no two images share a file name, so the name alone is enough
-        names += [f"{category}/{Path(key).name}", Path(key).name]
-    candidates = (base / f"{name}{suffix}" for name in names for suffix in SUFFIXES)
+def _find(base: Path, category: str, sample: Sample, flat: bool) -> Path | None:
+    keys = [sample.key]
+    if sample.image in sample.masks:  # a mask stands for its image, whose name has no `_mask` at its end
+        keys += [sample.key.removesuffix(end) for end in MASK_ENDINGS if end and sample.key.endswith(end)]
+    names: list[str] = []
+    for key in keys:
+        short = key.split("/", 1)[-1]
+        names += [f"{category}/{key}", key, f"{category}/{short}", short]
+        if flat:  # no two images share a file name, so the name alone is enough
+            names += [f"{category}/{Path(key).name}", Path(key).name]
+    candidates = (base / f"{name}{suffix}" for name in names for suffix in MAP_SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What the intervals of one category and method are drawn from; rows hold each image's score."""
+    """What the intervals of one category and method are drawn from."""
 
-    rows: dict[str, dict[str, Any]]
+    scores: dict[str, ImageScore]
     problems: list[Problem]
     image: ImageSamples
     pixel: PixelSamples | None
@@ -122,16 +125,21 @@ def gather(
             bootstrap.problems.append(Problem(str(sample.image), str(error)))
             continue
         score = scores.get(sample.key, IMAGE_SCORES[image_score](score_map))
-        bootstrap.rows[sample.key] = {"score": score}
+        bootstrap.scores[sample.key] = ImageScore(score)
         bootstrap.image.update(score, bool(sample.defective))
         if bootstrap.pixel is not None:
             bootstrap.pixel.update(score_map, mask)
     return bootstrap
 
 
-def known_scores(folder: Path, category: str) -> dict[str, float]:
-    """Image scores by key, where `folder` is the output of `steer-anomaly eval`; empty elsewhere."""
-    path = folder / "categories" / f"{safe_name(category)}.json"
+def run_of(maps: Path) -> Path:
+    """The run that maps belong to: `RUN` and `RUN/maps` are the same maps, with the same image scores."""
+    return maps.parent if maps.name == "maps" and (maps.parent / "categories").is_dir() else maps
+
+
+def known_scores(maps: Path, category: str) -> dict[str, float]:
+    """Image scores by key, where `maps` are those of an evaluation of ours; empty elsewhere."""
+    path = run_of(maps) / "categories" / f"{safe_name(category)}.json"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["result"]["images"]
         return {row["key"]: float(row["score"]) for row in rows}
@@ -139,10 +147,10 @@ def known_scores(folder: Path, category: str) -> dict[str, float]:
         return {}
 
 
-def known_settings(folder: Path) -> dict[str, Any]:
-    """What the model's settings were, where `folder` is the output of `steer-anomaly eval`; empty elsewhere."""
+def known_settings(maps: Path) -> dict[str, Any]:
+    """What the model's settings were, where `maps` are those of an evaluation of ours; empty elsewhere."""
     try:
-        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
+        settings = json.loads((run_of(maps) / "run.json").read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return settings if isinstance(settings, dict) else {}

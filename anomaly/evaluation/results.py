@@ -29,9 +29,8 @@ def write_results(summary: Summary, out: Path) -> list[Path]:
         return [*paths, *plots, write_eval_report(summary, out, plots)]
     except OSError as error:
         raise SteerAnomalyError(
-            f"{out}: cannot write the results ({error.strerror or error}). Free some space; the "
-            "evaluation itself is "
-            "kept, run the same command again to write them"
+            f"{out}: cannot write the results ({error.strerror or error}). Free some space; "
+            "the evaluation itself is kept, run the same command again to write them"
         ) from error
 
 

@@ -5,7 +5,6 @@ Writes `run.json`, `journal/`, `maps/` and `categories/`; `anomaly.evaluation.re
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import shutil
@@ -15,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation.category import BatchInspector, TestImages, inspect_category
-from anomaly.evaluation.scoring import CategoryResult, score_category
-from anomaly.pictures.maps import map_path, read_map
+from anomaly.evaluation.category import Category, inspect_category, stamp_of
+from anomaly.evaluation.labelled import TestImages, safe_name
+from anomaly.evaluation.scoring import CategoryResult, require_counted, score_category
+from anomaly.pictures.maps import read_map
+from anomaly.runs import claim
+from anomaly.runs.inspecting import BatchInspector
+from anomaly.runs.saving import explained, save_json
 from steervit.processes import Processes
-from anomaly.runs.rows import safe_name
 
-VOLATILE = ("device", "batch_size", "threads", "command", "milliseconds")
+OTHERWISE = "give another --out, or delete that folder"
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ def evaluate(
     writable, or is not the same folder for all processes.
     """
     watcher = watcher or Watcher()
-    claim_folder(out, benchmark, inspector.settings(), processes)
+    claim_folder(out, {"benchmark": benchmark, "settings": inspector.describe()}, processes)
     results = []
     for images in categories:
         watcher.begin(images.name, len(processes.share(images.samples)))
         results.append(_evaluate_one(inspector, images, out, options, processes, watcher))
+    require_counted(results)
     return results
 
 
@@ -81,17 +84,17 @@ def _evaluate_one(
     watcher: Watcher,
 ) -> CategoryResult:
     path = out / "categories" / f"{safe_name(images.name)}.json"
+    category = Category(images, out, compress=options.save_maps)
     identity = _identity(images, options)
-    finished = _read_finished(path, identity, images, out if options.save_maps else None)
+    finished = _read_finished(path, identity, category if options.save_maps else None)
     if all(processes.gather(finished is not None)) and finished is not None:
         watcher.advance(len(processes.share(images.samples)))
         return finished
-    inspected = inspect_category(inspector, images, out, processes, options.batch_size, watcher.advance)
-    maps = out / "maps"
+    inspected = inspect_category(inspector, category, processes, options.batch_size, watcher.advance)
     result = score_category(
         images,
-        lambda sample: read_map(map_path(maps, images.name, sample.key)),
-        inspected.rows,
+        lambda sample: read_map(category.map_of(sample)),
+        inspected.scores,
         inspected.problems,
         processes,
         options.limits,
@@ -102,7 +105,7 @@ def _evaluate_one(
         write_json(path, {"identity": identity, "result": result.to_dict()})
     processes.wait()
     if processes.leads and not options.save_maps:
-        _drop_maps(maps, result)
+        _drop_maps(out / "maps", result)
     return result
 
 
@@ -114,10 +117,12 @@ def _drop_maps(maps: Path, result: CategoryResult) -> None:
         maps.rmdir()
 
 
-def claim_folder(out: Path, benchmark: str, settings: dict[str, Any], processes: Processes) -> None:
-    """Makes `out` this run's folder, or joins the run it holds when benchmark and settings are the same."""
-    mine = {"benchmark": benchmark, "settings": settings}
-    problem = _claim(out, mine) if processes.leads else None
+def claim_folder(out: Path, about: dict[str, Any], processes: Processes) -> None:
+    """Makes `out` this run's folder, or joins the run it holds when that has the same benchmark, settings, version.
+
+    `about` has the keys `benchmark` and `settings`. Raises `SteerAnomalyError`, in all processes.
+    """
+    problem = _claim(out, about) if processes.leads else None
     problem = processes.gather(problem)[0]
     if problem is None and not (out / "run.json").is_file():
         problem = (
@@ -129,70 +134,23 @@ def claim_folder(out: Path, benchmark: str, settings: dict[str, Any], processes:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, whole or not at all. Raises `SteerAnomalyError` when the folder is not writable."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise SteerAnomalyError(
-            f"{path}: cannot write ({error.strerror or error}). Free some space or give another "
-            "--out; what is done "
-            "stays, run the same command again to go on"
-        ) from error
+    with explained(path.name, path.parent, None):
+        save_json(path, content)
 
 
-def _claim(out: Path, mine: dict[str, Any]) -> str | None:
-    path = out / "run.json"
+def _claim(out: Path, about: dict[str, Any]) -> str | None:
     try:
-        if not path.is_file():
-            write_json(path, {**mine, **_about()})
-            return None
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except (SteerAnomalyError, OSError, ValueError) as error:
+        fresh = claim.new_record({**about, **claim.produced_by()})
+        earlier = claim.read_run(out)
+        write_json(out / "run.json", claim.go_on_with(earlier, fresh, out, OTHERWISE) if earlier else fresh)
+    except (SteerAnomalyError, OSError) as error:
         return str(error)
-    differing = _differences(json.loads(json.dumps(mine)), theirs)
-    if not differing:
-        return None
-    return (
-        f"{out} holds a run with other settings ({'; '.join(differing[:4])}). Figures of two settings "
-        "must not mix: "
-        "give another --out, or delete that folder"
-    )
-
-
-def _about() -> dict[str, Any]:
-    """What produced a run, for its record; versions of what is loaded, so that nothing is loaded for this."""
-    import platform
-    import shlex
-    import sys
-
-    from anomaly import __version__
-
-    loaded = {n: sys.modules[n].__version__ for n in ("numpy", "cv2", "torch", "timm") if n in sys.modules}
-    return {
-        "tool": f"steer-anomaly eval {__version__}",
-        "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **loaded},
-    }
-
-
-def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    pairs = [("benchmark", mine["benchmark"], theirs.get("benchmark"))]
-    one, two = mine["settings"], theirs.get("settings", {})
-    pairs += [(k, one.get(k), two.get(k)) for k in sorted({*one, *two}) if k not in VOLATILE]
-    return [f"{name} was {_short(then)}, is {_short(now)}" for name, now, then in pairs if now != then]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return None
 
 
 def _identity(images: TestImages, options: Options) -> dict[str, Any]:
     """What a finished category depends on, besides the settings."""
-    files = [[s.key, *_file_stamps(s.image, *s.masks)] for s in images.samples]
+    files = [[s.key, *stamp_of(s)] for s in images.samples]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return {
         "object": images.object,
@@ -202,23 +160,18 @@ def _identity(images: TestImages, options: Options) -> dict[str, Any]:
     }
 
 
-def _file_stamps(*paths: Path) -> list[int]:
-    stats = [p.stat() if p.is_file() else None for p in paths]
-    return [value for s in stats for value in ((s.st_size, s.st_mtime_ns) if s else (-1, -1))]
-
-
 def _read_finished(
-    path: Path, identity: dict[str, Any], images: TestImages, maps_wanted: Path | None
+    path: Path, identity: dict[str, Any], maps_wanted: Category | None
 ) -> CategoryResult | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["identity"] != identity or content["result"]["left_out"]:
             return None
-        result = CategoryResult(**content["result"])
+        result = CategoryResult.from_dict(content["result"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if maps_wanted is None or all(
-        map_path(maps_wanted / "maps", images.name, s.key).is_file() for s in images.samples
+        maps_wanted.map_of(sample).is_file() for sample in maps_wanted.images.samples
     ):
         return result
     return None

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation.category import TestImages
+from anomaly.evaluation.labelled import TestImages
 from anomaly.testsets.cards import Card
-from anomaly.testsets.folder_layout import folder_categories, folder_samples
+from anomaly.testsets.folder_layout import folder_categories, folder_samples, without_mask
 from anomaly.testsets.layouts import find_samples, present_categories
 from anomaly.testsets.samples import require_files
 
@@ -45,5 +45,6 @@ def folder_test_sets(
     for name in names or folders:
         samples = folder_samples(folders[name])
         require_files(samples)
-        found.append(TestImages(name, object_name or name.replace("_", " "), samples))
+        called = object_name or name.replace("_", " ")
+        found.append(TestImages(name, called, samples, note=without_mask(folders[name])))
     return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.pictures.maps import write_map
+from anomaly.pictures.encode import to_mask_png
+from anomaly.runs.saving import explained, save
 from anomaly.testsets.samples import Sample
 
 MAPS, THRESHOLDED = "anomaly_images", "anomaly_images_thresholded"
@@ -17,12 +20,7 @@ MAPS, THRESHOLDED = "anomaly_images", "anomaly_images_thresholded"
 
 def write_thresholded(out: Path, category: str, key: str, mask: np.ndarray) -> None:
     """Writes `anomaly_images_thresholded/<object>/<split>/<stem>.png`, 255 where `mask` (bool H x W)."""
-    import cv2
-
-    path = out / THRESHOLDED / category / f"{key}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), mask.astype(np.uint8) * 255):
-        raise SteerAnomalyError(f"{path}: cannot write; free some space or give another --out")
+    save(out / THRESHOLDED / category / f"{key}.png", to_mask_png(mask))
 
 
 def write_submission(
@@ -38,4 +36,7 @@ def write_submission(
         raise SteerAnomalyError(f"{category}: a map holds an infinite value, which no submission may have")
     factor = 2.0 ** (10 - math.frexp(highest)[1]) if highest else 1.0
     for sample in samples:
-        write_map(out / MAPS / category / f"{sample.key}.tiff", read(sample) * factor, np.float16)
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, np.ascontiguousarray(read(sample) * factor, np.float16))
+        with explained(f"the submission of {category}", out, None):
+            save(out / MAPS / category / f"{sample.key}.tiff", buffer.getbuffer())

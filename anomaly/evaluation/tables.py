@@ -64,9 +64,8 @@ def text(summary: Summary) -> str:
 def footnotes(summary: Summary) -> list[str]:
     """How the figures are defined and what is missing, one sentence each."""
     notes = [
-        "In %. Pixel figures at each image's own size; PRO of 8-connected regions up to a "
-        "false-positive rate of "
-        f"{summary.pro_limit:g}, every threshold."
+        "In %. Pixel figures at each image's own size; PRO of 8-connected regions up to a false-positive "
+        f"rate of {summary.pro_limit:g}, every threshold."
     ]
     if "calpro200" in summary.columns:
         found = [e for r in summary.results if (e := r.protocols.get("calpro200"))]
@@ -79,6 +78,11 @@ def footnotes(summary: Summary) -> list[str]:
             f"{k}: {', '.join(p.method for p in summary.card.published if p.setting == k)}" for k in kinds
         )
         notes.append(f"Kinds of published methods: {'; '.join(named)}.")
+    if any(r.seg_f1 is not None and r.seg_f1 > (r.metrics.get("pixel_f1_max") or 1) for r in summary.results):
+        notes.append(
+            "SegF1 may be above pixel F1-max: masks are empty where the image's verdict is ok, and no single "
+            "threshold on all maps, which F1-max is the best of, can do that."
+        )
     if any(r.defective and not r.good for r in summary.results):
         notes.append("Without good images, image AP and F1-max are 100 whatever the model does.")
     reasons = {(why, name) for r in summary.results for name, why in r.undefined.items()}

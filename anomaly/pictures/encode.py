@@ -1,20 +1,34 @@
-"""Turns results into the bytes of files: JPEG, PNG, float TIFF, CSV. Knows nothing of where they go."""
+"""Turns results into the bytes of files: JPEG, PNG, float TIFF. Knows nothing of where they go."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
-from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 
-CSV_COLUMNS = (
-    "file", "verdict", "score", "threshold", "regions", "largest_area_px",
-    "milliseconds", "object", "model", "error",
+# Differences of neighbours, then deflate: half the size of the values themselves. Of the compressions that OpenCV
+# writes, it is the one that tifffile reads without a further package; Pillow reads it too.
+_TIFF = (
+    cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_ADOBE_DEFLATE,
+    cv2.IMWRITE_TIFF_PREDICTOR, cv2.IMWRITE_TIFF_PREDICTOR_HORIZONTAL,
 )  # fmt: skip
+_TIFF_UNCOMPRESSED = (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE)
+
+
+def to_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """RGB uint8 H x W x 3 as a JPEG file; `quality` 0 to 100."""
+    return to_image(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def to_png(image: np.ndarray) -> bytes:
+    """uint8 H x W, RGB H x W x 3 or RGBA H x W x 4 as a PNG file."""
+    return to_image(".png", image)
+
+
+def to_mask_png(mask: np.ndarray) -> bytes:
+    """bool H x W as a PNG file of 0 and 255."""
+    return to_png(mask.astype(np.uint8) * 255)
 
 
 def to_image(extension: str, array: np.ndarray, *options: int) -> bytes:
@@ -25,29 +39,17 @@ def to_image(extension: str, array: np.ndarray, *options: int) -> bytes:
     if array.ndim == 3:
         code = cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
         array = cv2.cvtColor(array, code)
+    return _encoded(extension, array, options)
+
+
+def to_float_tiff(heatmap: np.ndarray, compress: bool = True) -> bytes:
+    """H x W as a single-channel float32 TIFF; compression loses nothing."""
+    options = _TIFF if compress else _TIFF_UNCOMPRESSED
+    return _encoded(".tiff", np.ascontiguousarray(heatmap, np.float32), options)
+
+
+def _encoded(extension: str, array: np.ndarray, options: Iterable[int]) -> bytes:
     done, data = cv2.imencode(extension, array, list(options))
     if not done:
         raise ValueError(f"expected an array that {extension} can hold, got {array.dtype} {array.shape}")
     return data.tobytes()
-
-
-def to_float_tiff(heatmap: np.ndarray) -> memoryview:
-    """H x W as a single-channel float32 TIFF.
-
-    Not compressed: what OpenCV compresses tifffile cannot read without a further package; zlib saves a tenth.
-    """
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.ascontiguousarray(heatmap, np.float32), photometric="minisblack")
-    return buffer.getbuffer()
-
-
-def to_csv(records: Iterable[dict[str, Any]]) -> bytes:
-    """Journal records as a table of `CSV_COLUMNS`; `regions` is their number."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(CSV_COLUMNS)
-    for record in records:
-        areas = [region["area"] for region in record["regions"]]
-        row = record | {"regions": len(areas), "largest_area_px": max(areas, default=0)}
-        writer.writerow([row.get(column) for column in CSV_COLUMNS])
-    return text.getvalue().encode("utf-8", "surrogateescape")

@@ -110,6 +110,24 @@ def as_rgb(picture: np.ndarray | Image.Image | str | os.PathLike[str], channels:
     return np.ascontiguousarray(array[..., ::-1]) if channels == "bgr" else array
 
 
+def size_hw(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of the picture that `read_image` gives, from the file's head alone.
+
+    Raises `ImageError` when it is missing, no image, or has more than `MAX_PIXELS` pixels.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with _quiet, _open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
+    except ImageError:
+        raise
+    except Exception as error:  # as above
+        raise ImageError(path, f"damaged or incomplete file ({_one_line(error)})") from error
+    return (width, height) if turned else (height, width)
+
+
 class _Unusable(ValueError):
     """Decoded, but not a picture that can be inspected."""
 

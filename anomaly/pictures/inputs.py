@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.pictures.suffixes import IMAGE_SUFFIXES, is_image_name
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 _RESULT_FILES = ("run.json", "results.jsonl")
 
 
@@ -34,7 +34,7 @@ def collect(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
     if not found:
         named = ", ".join(os.fspath(i) for i in inputs) or "nothing"
         raise SteerAnomalyError(
-            f"expected images, found none in: {named}. Looked for files ending in {' '.join(EXTENSIONS)} "
+            f"expected images, found none in: {named}. Looked for files ending in {' '.join(IMAGE_SUFFIXES)} "
             "(in folders also below them; hidden files and earlier result folders are skipped)"
         )
     return list(found.values())
@@ -101,7 +101,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in sorted(files) if _looks_like_image(name))
+        yield from (Path(here, name) for name in sorted(files) if is_image_name(name))
 
 
 def _match(pattern: str) -> Iterator[Path]:
@@ -115,7 +115,7 @@ def _match(pattern: str) -> Iterator[Path]:
                 results[parent] = _is_result_folder(parent)
         if any(results[parent] for parent in below):
             continue
-        if path.is_file() and _looks_like_image(path.name):
+        if path.is_file() and is_image_name(path.name):
             yield path
         elif path.is_dir() and "**" not in pattern:  # with ** the files below come as matches of their own
             yield from _walk(path)
@@ -158,7 +158,3 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 def _is_result_folder(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _RESULT_FILES)
-
-
-def _looks_like_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)

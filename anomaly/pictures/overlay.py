@@ -71,11 +71,16 @@ def heat_layer(levels: np.ndarray) -> np.ndarray:
     return np.dstack([bgr[..., ::-1], cv2.LUT(levels, alpha)])
 
 
-def blend(image: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """`layer` (RGBA, same H x W) laid over `image`."""
-    alpha = cv2.cvtColor(layer[..., 3], cv2.COLOR_GRAY2RGB)
-    front = cv2.multiply(np.ascontiguousarray(layer[..., :3]), alpha, scale=1 / 255)
-    return cv2.add(front, cv2.multiply(image, 255 - alpha, scale=1 / 255))
+def blend(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The `heat_layer` of `levels` (same H x W) laid over `image`.
+
+    Colour and opacity hang on the level alone, so they are computed for its 256 values and looked up.
+    """
+    table = heat_layer(np.arange(256, dtype=np.uint8)[:, None])
+    alpha = cv2.cvtColor(np.ascontiguousarray(table[..., 3]), cv2.COLOR_GRAY2RGB)
+    front = cv2.multiply(np.ascontiguousarray(table[..., :3]), alpha, scale=1 / 255)
+    spread = cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.LUT(spread, front), cv2.multiply(image, cv2.LUT(spread, 255 - alpha), scale=1 / 255))
 
 
 def shrink(array: np.ndarray, max_side: int) -> np.ndarray:
@@ -103,22 +108,27 @@ def outlines(mask: np.ndarray) -> list[list[int]]:
 
 
 def draw_overlay(
-    image: np.ndarray, inspection: Inspection, scale: ColorScale, max_side: int = OVERLAY_SIDE
+    image: np.ndarray,
+    inspection: Inspection,
+    scale: ColorScale,
+    max_side: int = OVERLAY_SIDE,
+    polygons: list[list[int]] | None = None,
 ) -> np.ndarray:
     """The photograph with its heatmap and the outlines of its defects, RGB uint8, at most `max_side` px.
 
-    Regions too small to be seen at that size get a ring around them.
+    Regions too small to be seen at that size get a ring around them. `polygons` are the `outlines` of the
+    mask, where they are known already.
     """
+    if polygons is None:
+        polygons = outlines(inspection.mask)
     small = shrink(image, max_side)
     heat = cv2.resize(inspection.heatmap, small.shape[1::-1], interpolation=cv2.INTER_AREA)
-    drawn = np.ascontiguousarray(blend(_pale(small), heat_layer(scale.levels(heat))))
+    drawn = np.ascontiguousarray(blend(_pale(small), scale.levels(heat)))
     factor = np.array(small.shape[1::-1]) / np.array(image.shape[1::-1])
     width = max(1, round(max(small.shape) / 500))
-    polygons = [
-        np.int32(np.reshape(flat, (-1, 2)) * factor).reshape(-1, 1, 2) for flat in outlines(inspection.mask)
-    ]
+    scaled = [np.int32(np.reshape(flat, (-1, 2)) * factor).reshape(-1, 1, 2) for flat in polygons]
     for color, thick in (((0, 0, 0), width + 1), (OUTLINE_RGB, width)):
-        cv2.polylines(drawn, polygons, True, color, thick, cv2.LINE_AA)
+        cv2.polylines(drawn, scaled, True, color, thick, cv2.LINE_AA)
     _draw_rings(drawn, inspection, factor, width)
     return drawn
 

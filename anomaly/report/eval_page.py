@@ -8,25 +8,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anomaly import __version__
+from anomaly.evaluation.labelled import ImageFigures
 from anomaly.evaluation.scoring import CategoryResult
 from anomaly.evaluation.summary import Summary, verdict
 from anomaly.evaluation.tables import footnotes, percent, table
 from anomaly.report.gallery import KINDS, chosen, picture_path
+from anomaly.report.html import render
+from anomaly.runs.saving import save
 
 
 def write_eval_report(summary: Summary, out: Path, plots: list[Path]) -> Path:
     """Writes `out/report.html`; `plots` are PNG files to embed. Raises `OSError` when that fails."""
-    from importlib.metadata import version
-
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     head, rows, means, published = table(summary)
-    page = environment.get_template("eval.html").render(
+    page = render(
+        "eval.html",
         summary=summary,
         verdict=verdict(summary),
-        version=_version(version),
+        version=__version__,
         today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         head=head,
         rows=rows,
@@ -39,7 +38,7 @@ def write_eval_report(summary: Summary, out: Path, plots: list[Path]) -> Path:
         categories=[_category(out, r) for r in summary.results],
         kinds=KINDS,
     )
-    (out / "report.html").write_text(page, encoding="utf-8")
+    save(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"
 
 
@@ -57,28 +56,19 @@ def _highlights(summary: Summary) -> list[tuple[str, str]]:
 
 def _category(out: Path, result: CategoryResult) -> dict[str, Any]:
     pictures = {
-        kind: [_picture(picture_path(out, result, kind, i), row) for i, row in enumerate(rows)]
-        for kind, rows in chosen(result).items()
+        kind: [_picture(picture_path(out, result, kind, i), image) for i, image in enumerate(images)]
+        for kind, images in chosen(result).items()
     }
     shown = {kind: [p for p in found if p] for kind, found in pictures.items()}
     return {"result": result, "pictures": {kind: found for kind, found in shown.items() if found}}
 
 
-def _picture(path: Path, row: dict[str, Any]) -> dict[str, str] | None:
+def _picture(path: Path, image: ImageFigures) -> dict[str, str] | None:
     if not path.is_file():
         return None
-    pro = "" if row["pro"] is None else f"PRO {percent(row['pro'])}, "
-    return {"url": _data_url(path, "image/jpeg"), "text": f"{row['key']}: {pro}score {row['score']:.4g}"}
+    pro = "" if image.pro is None else f"PRO {percent(image.pro)}, "
+    return {"url": _data_url(path, "image/jpeg"), "text": f"{image.key}: {pro}score {image.score:.4g}"}
 
 
 def _data_url(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _version(version: Any) -> str:
-    try:
-        return version("steer-anomaly")
-    except ModuleNotFoundError:
-        from anomaly import __version__
-
-        return __version__

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.evaluation.category import TestImages
+from anomaly.evaluation.labelled import ImageFigures, TestImages, safe_name
 from anomaly.evaluation.scoring import CategoryResult
 from anomaly.inspection import Inspection
-from anomaly.runs.rows import safe_name
+from anomaly.runs.saving import explained, save
 from anomaly.testsets.samples import Sample, read_mask
 
 EACH = 3
@@ -19,20 +19,20 @@ SIDE = 340  # px of one picture's longer side
 KINDS = {"worst": "found worst", "best": "found best", "alarm": "good, but the highest scores"}
 
 
-def chosen(result: CategoryResult) -> dict[str, list[dict[str, Any]]]:
-    """Image rows by kind: `worst` and `best` by the PRO of the image's regions, or by score without masks."""
-    defective = [row for row in result.images if row["defective"]]
-    good = [row for row in result.images if row["defective"] is False]
-    by = "pro" if defective and all(row["pro"] is not None for row in defective) else "score"
-    ranked = sorted(defective, key=lambda row: (row[by], row["key"]))
+def chosen(result: CategoryResult) -> dict[str, list[ImageFigures]]:
+    """Images by kind: `worst` and `best` by the PRO of the image's regions, or by score without masks."""
+    defective = [image for image in result.images if image.defective]
+    good = [image for image in result.images if image.defective is False]
+    by = "pro" if defective and all(image.pro is not None for image in defective) else "score"
+    ranked = sorted(defective, key=lambda image: (getattr(image, by), image.key))
     worst = ranked[: min(EACH, (len(ranked) + 1) // 2)]
-    best = [row for row in reversed(ranked[-EACH:]) if row not in worst]
-    alarms = sorted(good, key=lambda row: (-row["score"], row["key"]))[:EACH]
+    best = [image for image in reversed(ranked[-EACH:]) if image not in worst]
+    alarms = sorted(good, key=lambda image: (-image.score, image.key))[:EACH]
     return {"worst": worst, "best": best, "alarm": alarms}
 
 
 def picture_path(out: Path, result: CategoryResult, kind: str, index: int) -> Path:
-    """Where the picture of the `index`-th row of `chosen(result)[kind]` lies."""
+    """Where the picture of the `index`-th image of `chosen(result)[kind]` lies."""
     return out / "gallery" / safe_name(result.category) / f"{kind}-{index + 1}.jpg"
 
 
@@ -44,20 +44,17 @@ def draw_gallery(
 
     samples = {s.key: s for s in images.samples}
     scale = None
-    for kind, rows in chosen(result).items():
-        for index, row in enumerate(rows):
-            score_map = read(samples[row["key"]])
+    for kind, shown in chosen(result).items():
+        for index, image in enumerate(shown):
+            score_map = read(samples[image.key])
             scale = scale or ColorScale.from_heatmap(score_map, result.threshold.get("pixel_f1_max"))
-            picture = _draw(samples[row["key"]], score_map, scale)
-            path = picture_path(out, result, kind, index)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture)
+            picture = _draw(samples[image.key], score_map, scale)
+            with explained("the gallery", out, None):
+                save(picture_path(out, result, kind, index), picture)
 
 
 def _draw(sample: Sample, score_map: np.ndarray, scale: Any) -> bytes:
-    import cv2
-
-    from anomaly.pictures.encode import to_image
+    from anomaly.pictures.encode import to_jpeg
     from anomaly.pictures.images import read_image
     from anomaly.pictures.overlay import draw_overlay, shrink
     from anomaly.regions import find_regions
@@ -67,4 +64,4 @@ def _draw(sample: Sample, score_map: np.ndarray, scale: Any) -> bytes:
     truth = np.zeros(score_map.shape, bool) if mask is None else mask
     shown = Inspection(0.0, None, score_map, truth, find_regions(truth, score_map), None, "", "")
     pair = np.hstack([shrink(photo, SIDE), draw_overlay(photo, shown, scale, SIDE)])
-    return to_image(".jpg", pair, cv2.IMWRITE_JPEG_QUALITY, 82)
+    return to_jpeg(pair, 82)

@@ -7,37 +7,33 @@ image), `results.csv`, `heatmaps/*.tiff` (float32, one channel, at the image's o
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import time
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
-from hashlib import sha256
-from itertools import chain, count
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
-from anomaly import __version__
 from anomaly.inspection import Inspection
-from anomaly.pictures.encode import to_csv, to_float_tiff, to_image
-from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines, shrink
+from anomaly.pictures.overlay import ColorScale
 from anomaly.report.page import write_report
-from anomaly.runs.claim import OURS, OutputError, advice, differences, read_run
-from anomaly.runs.journal import Journal, Record, write_atomically
+from anomaly.runs import claim
+from anomaly.runs.image_files import SAVES, has_files, row_of, save_files
+from anomaly.runs.journal import Journal
+from anomaly.runs.loop import why_not_judged
+from anomaly.runs.names import Names
+from anomaly.runs.rows import FAILURES, VERDICTS, ImageRow, to_csv
+from anomaly.runs.saving import OutputError, explained, save, save_json
 
-VERDICTS = ("defect", "ok", "unjudged", "unreadable")
-PREVIEW_SIDE, PREVIEW_HEAT_SIDE = 720, 192  # px
-_FOLDERS = {"heatmap": ("heatmaps", ".tiff"), "mask": ("masks", ".png"), "overlay": ("overlays", ".jpg")}
+OURS = (
+    "results.csv", "results.jsonl", "report.html", "heatmaps", "masks", "overlays", "previews", "run.json",
+)  # fmt: skip
+_OTHERWISE = "choose another folder with --out, or pass --overwrite to delete them"
 
 
 class ResultFolder:
@@ -46,88 +42,106 @@ class ResultFolder:
     `run_info` is kept in `run.json` and must be JSON-able. Keys with a meaning: `command` (str), `object`
     (str), `settings` (dict), `versions` (dict), `model` (dict), `card` (str, the model's card in plain text),
     `note` (str, the sentence on its limits that heads the report). When `out` holds an earlier run with the
-    same object and settings, that run goes on: `pending` leaves out what it finished. With others it is
-    refused, or deleted first when `overwrite` is true; files that are not ours are never touched.
+    same object, settings and version, that run goes on: `pending` leaves out what it finished. With others it
+    is refused, or deleted first when `overwrite` is true; files that are not ours are never touched. `save`
+    says of which images heatmap, mask and overlay are kept: `all`, `defects` or `none`.
 
     Raises `OutputError` (also from every method that writes) with what to do.
     """
 
     def __init__(
-        self, out: str | os.PathLike[str], run_info: dict[str, Any], overwrite: bool = False
+        self,
+        out: str | os.PathLike[str],
+        run_info: dict[str, Any],
+        overwrite: bool = False,
+        save: str = "all",
     ) -> None:
-        self.path = Path(out)
+        if save not in SAVES:
+            raise OutputError(f"expected one of {', '.join(SAVES)} to be saved, got {save!r}")
+        self.path, self.keep = Path(out), save
         self._started = time.monotonic()
-        self._journal: Journal | None = None
-        with self._explained("the folder"):
+        self._open: Journal | None = None
+        with explained("the folder", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            earlier = read_run(self.path)
-            self._journal = Journal(self.path / "results.jsonl")
+            earlier = claim.read_run(self.path, OURS)
+            self._open = Journal(self.path / "results.jsonl", "path")
             try:
-                self.run = self._begin(run_info, earlier, overwrite)
+                self.run = self._begin(claim.new_record(run_info), earlier, overwrite)
                 self._write_run()
             except BaseException:
-                self._journal.close()
+                self._open.close()
                 raise
-        self._names = {_key(record["name"]): path for path, record in self._journal.records.items()}
+        self.rows = {path: ImageRow.from_line(line) for path, line in self._journal.lines.items()}
+        self._names = Names({row.path: row.name for row in self.rows.values()})
 
     def pending(self, paths: Iterable[Path]) -> list[Path]:
         """Those of `paths` that still have to be inspected, in their order.
 
         An image is done when the journal has a result for it, its size and time of change are what they were,
-        and its heatmap, mask and overlay are there. Unreadable images are tried again.
+        and what is to be kept of it is there. Images that failed are tried again.
         """
         return [path for path in paths if not self._is_done(path)]
 
-    def write(self, name: str, path: Path, image: np.ndarray, inspection: Inspection) -> Record:
-        """Write everything about one inspected image; returns its line of the journal.
+    def begin(
+        self, name: str, path: Path, image: np.ndarray, inspection: Inspection
+    ) -> Callable[[], ImageRow]:
+        """The first half of writing an image: what hangs on the order of images. To be called in that order.
 
-        `name` is where its files go below `heatmaps/` and the others (see `inputs.relative_name`; the name of
-        another image is never reused), `image` RGB uint8 H x W x 3 as it was inspected.
+        The result writes the image's files, in any thread, and returns the row for `add`. `name` is where they
+        go below `heatmaps/` and the others (see `inputs.relative_name`; the name of another image is never
+        reused), `image` RGB uint8 H x W x 3 as it was inspected.
         """
-        record = self._record(name, path) | _result(image, inspection)
-        with self._explained(f"the results of {path}"):
-            files = {kind: f"{folder}/{record['name']}{end}" for kind, (folder, end) in _FOLDERS.items()}
-            scale = self._color_scale(inspection)
-            overlay = draw_overlay(image, inspection, scale)
-            self._save(files["heatmap"], to_float_tiff(inspection.heatmap))
-            self._save(files["mask"], to_image(".png", inspection.mask.astype(np.uint8) * 255))
-            self._save(files["overlay"], to_image(".jpg", overlay, cv2.IMWRITE_JPEG_QUALITY, 90))
-            self._save_previews(
-                record["name"], image, scale.levels(shrink(inspection.heatmap, PREVIEW_HEAT_SIDE))
-            )
-            record |= files
-            self._open_journal().append(record)
-        return record
+        if reason := why_not_judged(image, inspection):
+            failed = self._failed(name, path, "failed", reason)
+            return lambda: failed
+        row = row_of(self._identity(name, path), image, inspection)
+        scale, done = self._color_scale(inspection), len(self.rows)
 
-    def fail(self, path: Path, reason: str, name: str | None = None) -> Record:
-        """Note that an image could not be inspected, and why."""
-        record = self._record(name or Path(path).stem, path)
-        record |= {"verdict": "unreadable", "score": None, "regions": [], "error": reason}
-        with self._explained(f"the journal line of {path}"):
-            self._open_journal().append(record)
-        return record
+        def finish() -> ImageRow:
+            with explained(f"the results of {path}", self.path, done):
+                return save_files(self.path, row, image, inspection, scale, self.keep)
+
+        return finish
+
+    def add(self, row: ImageRow) -> ImageRow:
+        """The second half: note that an image is done."""
+        with self._explained(f"the journal line of {row.file}"):
+            self._journal.append(row.to_line())
+        self.rows[row.path] = row
+        return row
+
+    def write(self, name: str, path: Path, image: np.ndarray, inspection: Inspection) -> ImageRow:
+        """Write everything about one inspected image, `begin` and `add` in one; returns its row.
+
+        An inspection whose score or map is not finite is written as `failed`, whatever verdict it has.
+        """
+        return self.add(self.begin(name, path, image, inspection)())
+
+    def fail(self, path: Path, reason: str, name: str | None = None, verdict: str = "unreadable") -> ImageRow:
+        """Note that an image could not be read (`unreadable`) or judged (`failed`), and why."""
+        return self.add(self._failed(name or Path(path).stem, path, verdict, reason))
 
     def counts(self) -> dict[str, int]:
-        """How many images the folder holds of each verdict: `defect`, `ok`, `unjudged`, `unreadable`."""
-        counted = Counter(record["verdict"] for record in self._open_journal().records.values())
+        """How many images the folder holds of each of `VERDICTS`."""
+        counted = Counter(row.verdict for row in self.rows.values())
         return {verdict: counted[verdict] for verdict in VERDICTS}
 
     def close(self, finished: bool = True) -> None:
         """Write `results.csv` and `report.html`, and complete `run.json`. May be called twice."""
-        if self._journal is None:
+        if self._open is None:
             return
         counts, self.run["finished"] = self.counts(), finished
-        self.run |= {"counts": counts, "images": sum(counts.values()), "ended": _now()}
+        self.run |= {"counts": counts, "images": sum(counts.values()), "ended": claim.now()}
         self.run["seconds"] = round(self.run["seconds"] + time.monotonic() - self._started, 3)
-        journal, self._journal = self._journal, None
         try:
             with self._explained("results.csv and report.html"):
-                journal.compact()
-                records = list(journal.records.values())
-                self._save("results.csv", to_csv(records))
+                self._journal.compact()
+                rows = list(self.rows.values())
+                save(self.path / "results.csv", to_csv(rows))
                 self._write_run()
-                write_report(self.path, self.run, records)
+                write_report(self.path, self.run, rows)
         finally:
+            journal, self._open = self._open, None
             journal.close()
 
     def __enter__(self) -> ResultFolder:
@@ -143,29 +157,17 @@ class ResultFolder:
                 self.close(finished=False)
 
     def _begin(
-        self, run_info: dict[str, Any], earlier: dict[str, Any] | None, overwrite: bool
+        self, fresh: dict[str, Any], earlier: dict[str, Any] | None, overwrite: bool
     ) -> dict[str, Any]:
-        fresh = json.loads(json.dumps(run_info)) | {
-            "tool": {"name": "steer-anomaly", "version": __version__},
-            "started": _now(),
-            "finished": False,
-            "seconds": 0.0,
-        }
         if earlier is None:
             return fresh
         if overwrite:
             self._empty()
             return fresh
-        if different := differences(earlier, fresh):
-            raise OutputError(
-                f"{self.path} holds the results of a run with other settings ({'; '.join(different)}). "
-                "Choose another folder with --out, or pass --overwrite to delete them"
-            )
-        kept = {key: earlier[key] for key in ("started", "seconds", "color_scale") if key in earlier}
-        return fresh | kept | {"resumed": [*earlier.get("resumed", []), _now()]}
+        return claim.go_on_with(earlier, fresh, self.path, _OTHERWISE)
 
     def _empty(self) -> None:
-        self._open_journal().clear()
+        self._journal.clear()
         for name in OURS:
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
@@ -174,110 +176,51 @@ class ResultFolder:
                 entry.unlink(missing_ok=True)
 
     def _is_done(self, path: Path) -> bool:
-        record = self._open_journal().records.get(_absolute(path))
-        if record is None or record["verdict"] == "unreadable":
+        row = self.rows.get(_absolute(path))
+        if row is None or row.verdict in FAILURES:
             return False
-        same = (record["size"], record["mtime_ns"]) == _stamp(path)
-        return same and all((self.path / record[kind]).is_file() for kind in _FOLDERS)
+        return (row.size, row.mtime_ns) == _stamp(path) and has_files(self.path, row, self.keep)
 
-    def _record(self, name: str, path: Path) -> Record:
+    def _identity(self, name: str, path: Path) -> dict[str, Any]:
         absolute = _absolute(path)
         size, mtime_ns = _stamp(path)
         return {
-            "file": os.fspath(path), "name": self._unique(name, absolute), "path": absolute,
-            "size": size, "mtime_ns": mtime_ns, "object": self.run.get("object"), "error": None,
+            "file": os.fspath(path), "name": self._names.given(name, absolute), "path": absolute,
+            "size": size, "mtime_ns": mtime_ns, "object": self.run.get("object"),
         }  # fmt: skip
 
-    def _unique(self, name: str, path: str) -> str:
-        """`name`, with the extension or a number added when another image has it; an image keeps its own."""
-        if path in self._open_journal().records:
-            return self._open_journal().records[path]["name"]
-        name = "/".join(_short(part) for part in name.split("/") if part not in ("", ".", ".."))
-        numbered = (f"{name}_{i}" for i in count(2))
-        tries = chain([name, f"{name}_{Path(path).suffix[1:]}"], numbered)
-        free = next(attempt for attempt in tries if self._names.get(_key(attempt), path) == path)
-        self._names[_key(free)] = path
-        return free
+    def _failed(self, name: str, path: Path, verdict: str, reason: str) -> ImageRow:
+        return ImageRow(**self._identity(name, path), verdict=verdict, error=reason)
 
     def _color_scale(self, inspection: Inspection) -> ColorScale:
         if "color_scale" not in self.run:
             scale = ColorScale.from_heatmap(inspection.heatmap, inspection.threshold)
             self.run["color_scale"] = scale.to_dict()
-            self._write_run()
+            with self._explained("run.json"):
+                self._write_run()
         return ColorScale(**self.run["color_scale"])
 
-    def _save_previews(self, name: str, image: np.ndarray, levels: np.ndarray) -> None:
-        photo = to_image(".jpg", shrink(image, PREVIEW_SIDE), cv2.IMWRITE_JPEG_QUALITY, 85)
-        self._save(f"previews/photo/{name}.jpg", photo)
-        self._save(f"previews/heat/{name}.png", to_image(".png", levels))
-
-    def _save(self, name: str, data: bytes | memoryview) -> None:
-        write_atomically(self.path / name, lambda file: file.write(data))
-
     def _write_run(self) -> None:
-        self._save("run.json", (json.dumps(self.run, indent=2, allow_nan=False) + "\n").encode())
+        save_json(self.path / "run.json", self.run)
 
-    def _open_journal(self) -> Journal:
-        if self._journal is None:
+    @property
+    def _journal(self) -> Journal:
+        if self._open is None:
             raise OutputError(f"{self.path} is closed: open the folder again to write more")
-        return self._journal
+        return self._open
 
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Turn an `OSError` into an `OutputError` that says what to do."""
-        try:
-            yield
-        except OSError as error:
-            done = len(self._journal.records) if self._journal else 0
-            kept = f"{done} images are done and kept" if done else "nothing was written yet"
-            raise OutputError(advice(error, self.path, what, kept)) from error
+    def _explained(self, what: str) -> Any:
+        return explained(what, self.path, len(self.rows))
 
 
-def _result(image: np.ndarray, inspection: Inspection) -> Record:
-    """The part of a journal line that comes from the inspection."""
-    return {
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "verdict": inspection.verdict,
-        "score": _finite(inspection.score),
-        "threshold": _finite(inspection.threshold),
-        "regions": [asdict(region) for region in inspection.regions],
-        "outlines": outlines(inspection.mask),
-        "milliseconds": _finite(round(inspection.milliseconds, 2)),
-        "object": inspection.object,
-        "model": inspection.model,
-        "written": _now(),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  Path.resolve() would follow links
 
 
 def _stamp(path: Path) -> tuple[int | None, int | None]:
+    """Size and time of change of a file; None for one that is gone."""
     try:
-        stat = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None, None
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  links are not followed: two links are two images
-
-
-def _key(name: str) -> str:
-    # Names that a file system may hold to be one: case on Windows and macOS, composed umlauts on macOS.
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _short(part: str) -> str:
-    """A path part that leaves room for our extensions within the 255 bytes a file name may have."""
-    data = os.fsencode(part)
-    if len(data) <= 200:
-        return part
-    return f"{data[:180].decode('utf-8', 'ignore')}_{sha256(data).hexdigest()[:12]}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The journal of a result folder: `results.jsonl`, one line of JSON per image, appended as images are done.
+"""A journal: one line of JSON per image in one file, appended as images are done. Under every run that resumes.
 
 Knows lines and files only. A process that dies leaves at worst one torn last line, dropped on opening.
 """
@@ -8,95 +8,90 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.runs.saving import save
 
 try:
     import fcntl
 except ImportError:  # Windows: two runs into one folder are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-Record = dict[str, Any]
+Line = dict[str, Any]
 
 
 class Journal:
-    """Records by the absolute path of their image, in order of first appearance; the last one written counts.
+    """Lines by the value of their field `key`, in order of first appearance; the last one written counts.
 
-    Raises `SteerAnomalyError` when another process has the journal open.
+    Makes the file and its folder. Raises `SteerAnomalyError` when another process has the journal open,
+    `OSError` when it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         _lock(self._file, path)
-        lines, end = read_lines(path)
+        lines, end = read_lines(path, key)
         self._file.truncate(end)
-        self.records = {record["path"]: record for record in lines}
+        self.lines = {line[key]: line for line in lines}
 
-    def append(self, record: Record) -> None:
+    def append(self, line: Line) -> None:
         """Add a line, whole or not at all: when the disk is full the `OSError` leaves the file as it was."""
-        line = to_line(record)
+        data = _to_bytes(line)
         end = self._file.seek(0, os.SEEK_END)
         try:
-            if self._file.write(line) != len(line):
+            if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
             self._file.truncate(end)
             raise
-        self.records[record["path"]] = record
+        self.lines[line[self.key]] = line
 
     def clear(self) -> None:
-        """Forget every record."""
+        """Forget every line."""
         self._file.truncate(0)
-        self.records = {}
+        self.lines = {}
 
     def compact(self) -> None:
         """Rewrite the file with one line per image; to be closed after."""
-        data = b"".join(to_line(record) for record in self.records.values())
-        write_atomically(self.path, lambda file: file.write(data))
+        save(self.path, b"".join(map(_to_bytes, self.lines.values())))
 
     def close(self) -> None:
+        """Let another process have it."""
         self._file.close()
 
+    def __enter__(self) -> Journal:
+        return self
 
-def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The records in `path`, and the offset where its last whole line ends.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    What is no record is passed over: a torn end after a crash, zeros after a power cut.
+
+def read_lines(path: Path, key: str) -> tuple[list[Line], int]:
+    """The lines in `path` that have the field `key`, and the offset where its last whole line ends.
+
+    What is no such line is passed over: a torn end after a crash, zeros after a power cut.
     """
-    records: list[Record] = []
+    lines: list[Line] = []
     end = 0
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        end += len(line) + 1
+    for data in path.read_bytes().split(b"\n")[:-1]:
+        end += len(data) + 1
         try:
-            record = json.loads(line.decode("utf-8", "surrogateescape"))
+            line = json.loads(data.decode("utf-8", "surrogateescape"))
         except ValueError:
             continue
-        if isinstance(record, dict) and "path" in record:
-            records.append(record)
-    return records, end
+        if isinstance(line, dict) and key in line:
+            lines.append(line)
+    return lines, end
 
 
-def to_line(record: Record) -> bytes:
+def _to_bytes(line: Line) -> bytes:
     # Names on disk need not be UTF-8; surrogateescape writes their bytes back as they were.
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "surrogateescape") + b"\n"
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a temporary file beside `path`, then move it: readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

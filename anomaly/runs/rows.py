@@ -1,44 +1,79 @@
-"""What an evaluation has done so far, one JSON line per image, so that a killed run goes on where it was.
-
-Each process appends to its own file; a line that was cut short counts as not written.
-"""
+"""What a run keeps of each image: a line of `results.jsonl` and one of `results.csv`. Opens no file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from anomaly.inspection import Region
 
-def read(folder: Path, category: str) -> dict[str, dict[str, Any]]:
-    """The last row of each image of `category`, by key, from all processes' files."""
-    rows: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob(f"{safe_name(category)}.*.jsonl")):
-        for line in path.read_bytes().split(b"\n"):
-            if row := _parse(line):
-                rows[row["key"]] = row
-    return rows
-
-
-def append(folder: Path, category: str, rank: int, rows: Iterable[dict[str, Any]]) -> None:
-    """Adds rows, each with a `key`, in one write."""
-    path = folder / f"{safe_name(category)}.{rank}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    with path.open("ab") as file:
-        # The newline ends a line that a killed run may have left unfinished.
-        file.write(b"\n" + text.encode())
+VERDICTS = ("defect", "ok", "unjudged", "failed", "unreadable")
+CSV_COLUMNS = (
+    "file", "verdict", "score", "threshold", "regions", "largest_area_px",
+    "milliseconds", "object", "model", "error",
+)  # fmt: skip
+FAILURES = ("failed", "unreadable")  # without a score: read but not judged, and not even read
 
 
-def safe_name(category: str) -> str:
-    """The category as part of a file name."""
-    return category.replace("/", "_")
+@dataclass(frozen=True)
+class ImageRow:
+    """One image of an inspection.
+
+    `file` is its path as typed, `path` the absolute one, `name` where its files lie below `heatmaps/` and the
+    others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
+    `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
+    paths below the result folder, None where none was kept.
+    """
+
+    file: str
+    name: str
+    path: str
+    size: int | None
+    mtime_ns: int | None
+    object: str | None
+    verdict: str
+    score: float | None = None
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    threshold: float | None = None
+    regions: tuple[Region, ...] = ()
+    outlines: tuple[tuple[int, ...], ...] = ()
+    milliseconds: float | None = None
+    model: str | None = None
+    written: str | None = None
+    heatmap: str | None = None
+    mask: str | None = None
+    overlay: str | None = None
+
+    def to_line(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> ImageRow:
+        """The row of a line that `to_line` gave; fields of later versions are passed over."""
+        known = {field.name: line[field.name] for field in fields(cls) if field.name in line}
+        known["regions"] = tuple(_region(entry) for entry in line.get("regions", ()))
+        known["outlines"] = tuple(map(tuple, line.get("outlines", ())))
+        return cls(**known)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and "key" in row else None
+def to_csv(rows: Iterable[ImageRow]) -> bytes:
+    """Rows of an inspection as a table of `CSV_COLUMNS`; `regions` is their number."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        areas = [region.area for region in row.regions]
+        counted = {"regions": len(areas), "largest_area_px": max(areas, default=0)}
+        writer.writerow([counted.get(column, getattr(row, column, None)) for column in CSV_COLUMNS])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _region(entry: Mapping[str, Any]) -> Region:
+    box, centroid = tuple(entry["box_xyxy"]), tuple(entry["centroid_xy"])
+    return Region(entry["area"], box, centroid, entry["peak"])

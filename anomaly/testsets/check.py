@@ -113,8 +113,8 @@ def _check_counts(card: Card, category: str, samples: list[Sample]) -> list[Prob
         Problem(
             "count",
             category,
-            f"expected {wanted.good} good and {wanted.defective} defective test images, found "
-            f"{found[0]} and {found[1]}",
+            f"expected {wanted.good} good and {wanted.defective} defective test images, "
+            f"found {found[0]} and {found[1]}",
         )
     ]
 

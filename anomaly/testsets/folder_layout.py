@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.testsets.layouts import GOOD_NAMES, decided_by_mask, mvtec
-from anomaly.testsets.samples import Sample, images_in, with_distinct_keys
+from anomaly.testsets.samples import Sample, images_in, is_image, with_distinct_keys
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "ground_truth", "labels", "label", "gt", "annotations")
@@ -27,13 +27,13 @@ def folder_categories(root: Path) -> dict[str, Path]:
     Raises `SteerAnomalyError` describing the accepted layouts when there is neither.
     """
     if not root.is_dir():
-        raise SteerAnomalyError(f"--root {root}: no such folder; {EXPECTED}")
+        raise SteerAnomalyError(f"{root}: no such folder; {EXPECTED}")
     if _kind(root):
         return {root.resolve().name: root}
     found = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and _kind(p)}
     if not found:
         inside = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
-        raise SteerAnomalyError(f"--root {root}: no test set found (it holds {inside}); {EXPECTED}")
+        raise SteerAnomalyError(f"{root}: no test set found (it holds {inside}); {EXPECTED}")
     return found
 
 
@@ -52,17 +52,34 @@ def folder_samples(folder: Path) -> list[Sample]:
 def mask_samples(folder: Path) -> list[Sample]:
     """A folder that holds nothing but masks: each stands for its image, and is good when it is black.
 
-    Raises `SteerAnomalyError` when there is no image file directly in `folder`.
+    Masks may lie in subfolders, as in `ground_truth/<defect>/`. Raises `SteerAnomalyError` when there is none.
     """
-    masks = images_in(folder)
+    masks = sorted(path for path in folder.rglob("*") if is_image(path))
     if not masks:
-        raise SteerAnomalyError(f"--gt {folder}: neither a test set nor a folder of masks; {EXPECTED}")
-    return with_distinct_keys(decided_by_mask(p, (p,), f"test/{p.stem}") for p in masks)
+        raise SteerAnomalyError(f"{folder}: neither a test set nor a folder of masks; {EXPECTED}")
+    keys = (f"test/{path.relative_to(folder).with_suffix('').as_posix()}" for path in masks)
+    return with_distinct_keys(decided_by_mask(p, (p,), key) for p, key in zip(masks, keys, strict=True))
 
 
 def holds_masks_only(folder: Path) -> bool:
-    """Whether `folder` has image files directly in it and is no test set."""
-    return folder.is_dir() and _kind(folder) is None and bool(images_in(folder))
+    """Whether `folder` is called as mask folders are, or has image files directly in it, and is no test set."""
+    if not folder.is_dir():
+        return False
+    if folder.resolve().name.lower() in MASK_FOLDERS:
+        return not (folder / "test").is_dir()
+    return _kind(folder) is None and bool(images_in(folder))
+
+
+def without_mask(folder: Path) -> str | None:
+    """A sentence naming the images that count as good because they have no mask; None when there are none."""
+    if _kind(folder) != "masks":
+        return None
+    bare = [sample.image for sample in _with_mask_folder(folder) if not sample.masks]
+    if not bare:
+        return None
+    some = ", ".join(path.name for path in bare[:3]) + (", ..." if len(bare) > 3 else "")
+    count = "1 image" if len(bare) == 1 else f"{len(bare)} images"
+    return f"No mask, so counted as good: {count} of {folder.resolve().name} ({some})."
 
 
 def _kind(folder: Path) -> str | None:
@@ -97,7 +114,6 @@ def _with_mask_folder(folder: Path) -> list[Sample]:
     if unused := [p for p in by_stem.values() if p not in used]:
         raise SteerAnomalyError(
             f"{unused[0]}: belongs to no image in {images} ({len(unused)} such masks). Masks must be "
-            "named as "
-            "their image, or with _mask, _gt or _label added"
+            "named as their image, or with _mask, _gt or _label added"
         )
     return with_distinct_keys(samples)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.pictures.suffixes import IMAGE_SUFFIXES
 from anomaly.testsets.cards import Card, Category
 from anomaly.testsets.samples import Sample, images_in, is_image, with_distinct_keys
 
@@ -39,15 +40,15 @@ def find_samples(card: Card, root: Path, category: str, split: str = "public") -
 def present_categories(card: Card, root: Path) -> list[str]:
     """The card's categories whose folder lies below `root`. Raises `SteerAnomalyError` when none does."""
     if not root.is_dir():
-        raise SteerAnomalyError(f"--root {root}: no such folder; expected the unpacked {card.title}")
+        raise SteerAnomalyError(f"{root}: no such folder; expected the unpacked {card.title}")
     if present := _present(card, root):
         return present
     found = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
     expected = ", ".join(c.name for c in card.categories[:4])
     better = locate(card, root)
-    advice = f"try --root {better}" if better else f"see `steer-anomaly datasets info {card.name}`"
+    advice = f"try {better}" if better else f"see `steer-anomaly datasets info {card.name}`"
     raise SteerAnomalyError(
-        f"--root {root} does not look like {card.title}: expected folders such as {expected}; found {found}. "
+        f"{root} does not look like {card.title}: expected folders such as {expected}; found {found}. "
         f"Give the folder that holds the categories ({advice})"
     )
 
@@ -88,8 +89,7 @@ def visa(root: Path, category: str) -> list[Sample]:
     table = root / "split_csv" / "1cls.csv"
     if not table.is_file():
         raise SteerAnomalyError(
-            f"{table}: not found. VisA needs its split table beside the class folders; unpack the "
-            "archive again"
+            f"{table}: not found. VisA needs its split table beside the class folders; unpack the archive again"
         )
     samples = [s for row in _rows(table) if (s := _visa_sample(root, category, row)) is not None]
     if not samples:
@@ -144,8 +144,7 @@ def decided_by_mask(image: Path, masks: tuple[Path, ...], key: str) -> Sample:
 def _category_folder(card: Card, root: Path, category: Category) -> Path:
     if category.name not in present_categories(card, root):
         raise SteerAnomalyError(
-            f"--root {root} has no folder {category.folder or category.name!r}; expected it there for "
-            f"{card.title}. "
+            f"{root} has no folder {category.folder or category.name!r}; expected it there for {card.title}. "
             "Leave that category out with --category, or unpack the archive again"
         )
     return root / (category.folder or category.name)
@@ -162,9 +161,7 @@ def _mask_of(image: Path, folder: Path) -> tuple[Path, ...]:
 
 
 def _with_stem(folder: Path, stem: str) -> list[Path]:
-    from anomaly.testsets.samples import SUFFIXES
-
-    candidates = [folder / f"{stem}{suffix}" for s in SUFFIXES for suffix in (s, s.upper())]
+    candidates = [folder / f"{stem}{suffix}" for s in IMAGE_SUFFIXES for suffix in (s, s.upper())]
     return [p for p in candidates if p.is_file()]
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from anomaly.pictures.suffixes import is_image_name
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def images_in(folder: Path) -> list[Path]:
 
 def is_image(path: Path) -> bool:
     """Whether the name is that of an image we read; hidden files (`._x.png`) are not."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return is_image_name(path.name) and path.is_file()
 
 
 def with_distinct_keys(samples: Iterable[Sample]) -> list[Sample]:
@@ -62,8 +61,8 @@ def require_files(samples: Iterable[Sample]) -> None:
     if missing := missing_files(samples):
         raise SteerAnomalyError(
             f"{missing[0]}: not found ({len(missing)} such file{'s' if len(missing) > 1 else ''}). "
-            "Every defective "
-            "image needs its mask: add it, or remove the image. `steer-anomaly datasets check` lists them all"
+            "Every defective image needs its mask: add it, or remove the image. "
+            "`steer-anomaly datasets check` lists them all"
         )
 
 
@@ -81,9 +80,8 @@ def read_mask(sample: Sample, size_hw: tuple[int, int]) -> np.ndarray | None:
         union |= _sized(path, size_hw, sample.image)
     if sample.defective and not union.any():
         raise SteerAnomalyError(
-            f"{sample.masks[0]}: the mask of a defective image ({sample.image}) is all black. Draw "
-            "the defect, or "
-            "move the image to the good ones and delete the mask"
+            f"{sample.masks[0]}: the mask of a defective image ({sample.image}) is all black. "
+            "Draw the defect, or move the image to the good ones and delete the mask"
         )
     return union
 
@@ -91,35 +89,37 @@ def read_mask(sample: Sample, size_hw: tuple[int, int]) -> np.ndarray | None:
 def image_size_hw(path: Path) -> tuple[int, int]:
     """Height and width of an image as `anomaly.pictures.images.read_image` gives it, from the file's head alone.
 
-    Raises `SteerAnomalyError` when it is no image.
+    Raises `SteerAnomalyError` when it is no image, or larger than what is read.
     """
-    from PIL import Image
+    from anomaly.pictures.images import size_hw
 
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
-    except OSError as error:
-        raise SteerAnomalyError(f"{path}: cannot read the image ({error}); restore the file") from error
-    return (width, height) if turned else (height, width)
+    return size_hw(path)
 
 
 def mask_pixels(path: Path) -> np.ndarray:
     """One mask file as bool H x W. Raises `SteerAnomalyError` when it is not a readable image."""
-    import cv2
-
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise SteerAnomalyError(
             f"{path}: cannot read the mask ({error.strerror}); restore the file"
         ) from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    pixels = _decoded(path, data) if data.size else None
     if pixels is None:
         raise SteerAnomalyError(f"{path}: expected a mask image, found a damaged or empty file; restore it")
     if pixels.ndim == 3:
         pixels = pixels[..., :3].max(axis=2)  # an alpha channel says nothing of defects
     return pixels > (127 if path.suffix.lower() in (".jpg", ".jpeg") else 0)
+
+
+def _decoded(path: Path, data: np.ndarray) -> np.ndarray | None:
+    import cv2
+
+    if path.suffix.lower() == ".gif":  # OpenCV reads GIFs in some of its versions only
+        from anomaly.pictures.images import read_image
+
+        return read_image(path)
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
 
 
 def _sized(path: Path, size_hw: tuple[int, int], image: Path) -> np.ndarray:

@@ -32,8 +32,7 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> Non
         _move_into(staging, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise SteerAnomalyError(
-            f"{archive}: cannot unpack it ({error}). Delete the archive and fetch it again, or free "
-            "disk space"
+            f"{archive}: cannot unpack it ({error}). Delete the archive and fetch it again, or free disk space"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -14,7 +14,7 @@ const show = (x) => x === null || x === undefined ? "–" : (x !== 0 && Math.abs
 // Scores with as many decimals as tell them apart; `show` for everything else.
 const decimals = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(span))));
 const showScore = (x, more = 0) => x === null ? "–" : x.toFixed(decimals + more);
-const words = { defect: "Defect", ok: "OK", unjudged: "Unjudged", unreadable: "Unreadable" };
+const words = { defect: "Defect", ok: "OK", unjudged: "Unjudged", failed: "Failed", unreadable: "Unreadable" };
 const PAGE = 60;
 let wanted = "all", listed = [], shown = 0, open = -1, line = threshold ?? highest;
 
