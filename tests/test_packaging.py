@@ -66,9 +66,13 @@ def test_help_answers_in_under_a_second():
 
 def test_no_code_in_the_wheel_forgets_a_data_file():
     patterns = SETUPTOOLS["package-data"]
-    assert patterns["*"] == ["*.yaml"]
+    assert patterns["*"] == ["*.yaml", "py.typed"]
     for package, globs in patterns.items():
         if package != "*":
             for pattern in globs:
                 folder = ROOT / package.replace(".", "/")
                 assert list(folder.glob(pattern)), f"{package}: nothing matches {pattern}"
+
+
+def test_type_checkers_are_told_that_the_packages_are_typed():
+    assert (ROOT / "anomaly" / "py.typed").is_file() and (ROOT / "steervit" / "py.typed").is_file()
