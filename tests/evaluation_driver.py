@@ -10,11 +10,11 @@ from pathlib import Path
 
 from fake_inspector import FakeInspector
 
-from anomaly.evaluation.category import TestImages
+from anomaly.evaluation.labelled import TestImages
 from anomaly.evaluation.run import Options, evaluate
-from steervit.processes import joined
 from anomaly.testsets.cards import load
 from anomaly.testsets.layouts import find_samples
+from steervit.processes import joined
 
 
 def main(root: str, out: str, delay: str, *names: str) -> None:

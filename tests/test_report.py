@@ -179,3 +179,13 @@ def test_beyond_the_budget_images_are_listed_without_a_picture(tmp_path, monkeyp
     page = make(tmp_path / "out", ["a.png", "b.png", "c.png"])
     assert ["p" in entry for entry in entries(page)] == [True, False, False]
     assert "the 2 images with the lowest scores" in Tags(page).text
+
+
+def test_what_the_verdicts_rest_on_is_said_before_any_count(tmp_path):
+    note = "Produced by nano: small. Ranked, not judged on your parts: threshold 0.99 is a starting point."
+    with ResultFolder(tmp_path / "out", INFO | {"note": note}) as folder:
+        image, inspection = inspect(90)
+        folder.write("a", Path("a.png"), image, inspection)
+    words = " ".join(Tags((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert words.index("Ranked, not judged on your parts") < words.index("1 of 1 image judged defective")
+    assert words.count("Ranked, not judged") == 1 and "Produced by nano: small." in words

@@ -24,8 +24,7 @@ def write_map(path: Path, score_map: np.ndarray, *, compress: bool) -> None:
     """
     from anomaly.pictures.encode import to_float_tiff
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda part: part.write_bytes(to_float_tiff(score_map, compress)))
+    write_whole(path, to_float_tiff(score_map, compress))
 
 
 def read_map(path: Path) -> np.ndarray:

@@ -19,8 +19,7 @@ class OutputError(SteerAnomalyError):
 
 def save(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`, whole or not at all, making its folder. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda part: part.write_bytes(data))
+    write_whole(path, data)
 
 
 def save_json(path: Path, content: Any) -> None:
