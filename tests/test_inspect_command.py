@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from anomaly.cli import main
+from anomaly.commands import exit_codes
+from anomaly.commands.inspect import _exit_code
 
 GOLDEN = Path(__file__).parent / "golden" / "steervit"
 MODEL = [
@@ -35,6 +37,10 @@ def run(*arguments):
     return CliRunner().invoke(main, ["inspect", "--object", "bottle", *MODEL, *map(str, arguments)])
 
 
+def nano(*arguments):
+    return CliRunner().invoke(main, ["inspect", "--object", "bottle", "--quiet", *map(str, arguments)])
+
+
 def rows(out):
     with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         return {Path(row["file"]).name: row for row in csv.DictReader(file)}
@@ -44,7 +50,7 @@ def test_a_folder_gives_every_output(tmp_path):
     for i in range(3):
         draw(tmp_path / "img" / "sub" / f"part {i} Größe.png", seed=i)
     out = tmp_path / "out"
-    done = run(tmp_path / "img", "--out", out, "--threshold", "-5")
+    done = run(tmp_path / "img", "--out", out, "--threshold", "0")
     assert done.exit_code == 0, done.output
     assert "3 images inspected with steervit: 3 defect" in done.output
     assert str(out / "report.html") in done.output
@@ -59,7 +65,7 @@ def test_a_folder_gives_every_output(tmp_path):
     assert line["regions"][0]["area"] > 0
     record = json.loads((out / "run.json").read_text())
     assert record["finished"]
-    assert record["settings"]["threshold"] == -5
+    assert record["settings"]["threshold"] == 0
     assert "steervit" in (out / "report.html").read_text(encoding="utf-8")
 
 
@@ -67,18 +73,124 @@ def test_without_a_threshold_images_are_scored_and_not_judged(tmp_path):
     draw(tmp_path / "a.png")
     done = run(tmp_path / "a.png", "--out", tmp_path / "out")
     assert done.exit_code == 0
-    assert "--threshold" in done.output
+    assert "Ranked, not judged" in done.output and "--threshold" in done.output
     assert rows(tmp_path / "out")["a.png"]["verdict"] == "unjudged"
+    assert "Ranked, not judged" in json.loads((tmp_path / "out" / "run.json").read_text())["note"]
 
 
 def test_exit_codes_for_scripts(tmp_path):
     draw(tmp_path / "img" / "a.png")
     common = [tmp_path / "img", "--fail-on-defect"]
-    assert run(*common, "--threshold", "-5", "--out", tmp_path / "bad").exit_code == 1
-    assert run(*common, "--threshold", "1e6", "--out", tmp_path / "good").exit_code == 0
+    assert run(*common, "--threshold", "0", "--out", tmp_path / "bad").exit_code == exit_codes.DEFECT
+    assert run(*common, "--threshold", "1e6", "--out", tmp_path / "good").exit_code == exit_codes.OK
     (tmp_path / "img" / "broken.jpg").write_bytes(b"")
-    assert run(*common, "--threshold", "-5", "--out", tmp_path / "broken").exit_code == 3
-    assert run(tmp_path / "nothing-here", "--out", tmp_path / "x").exit_code == 2
+    out = ["--out", tmp_path / "broken"]
+    assert (
+        run(*common, "--threshold", "0", *out).exit_code == exit_codes.DEFECT
+    )  # not hidden by a broken file
+    assert run(tmp_path / "img", "--threshold", "0", *out).exit_code == exit_codes.FAILED_IMAGES
+    assert run(tmp_path / "nothing-here", "--out", tmp_path / "y").exit_code == exit_codes.USAGE
+
+
+def test_fail_on_defect_never_passes_what_it_cannot_judge(tmp_path):
+    draw(tmp_path / "a.png")
+    done = run(tmp_path / "a.png", "--fail-on-defect", "--out", tmp_path / "out")
+    assert done.exit_code == exit_codes.UNJUDGED
+    assert "--threshold" in done.output and not (tmp_path / "out").exists()  # said before any work
+    scales = nano(tmp_path / "a.png", "--fail-on-defect", "--scales", "1,2", "--out", tmp_path / "out")
+    assert scales.exit_code == exit_codes.UNJUDGED
+    assert "scales 1, not 1,2" in scales.output
+
+
+@pytest.mark.parametrize(
+    ("counts", "asked", "code"),
+    [
+        ({"defect": 1, "unjudged": 1, "unreadable": 1, "failed": 1}, True, exit_codes.DEFECT),
+        ({"defect": 1, "unreadable": 1}, False, exit_codes.FAILED_IMAGES),
+        ({"unjudged": 1, "unreadable": 1}, True, exit_codes.UNJUDGED),
+        ({"unjudged": 1}, False, exit_codes.OK),
+        ({"ok": 3, "failed": 1}, True, exit_codes.FAILED_IMAGES),
+        ({"ok": 3}, True, exit_codes.OK),
+    ],
+)
+def test_which_exit_code_wins(counts, asked, code):
+    everything = dict.fromkeys(("defect", "ok", "unjudged", "unreadable", "failed"), 0) | counts
+    assert _exit_code(everything, asked) == code
+
+
+def test_the_shipped_threshold_is_a_starting_point_and_one_of_ones_own_is_not(tmp_path):
+    draw(tmp_path / "a.png")
+    shipped = nano(tmp_path / "a.png", "--out", tmp_path / "out").output
+    assert shipped.startswith("Ranked, not judged on your parts") and "a starting point" in shipped
+    own = nano(tmp_path / "a.png", "--threshold", "0.5", "--out", tmp_path / "own").output
+    assert "Ranked" not in own and "set by the user" in own
+
+
+@pytest.mark.parametrize("option", ["--threshold", "--mask-threshold"])
+@pytest.mark.parametrize("value", ["95", "nan", "-0.1"])
+def test_a_threshold_that_no_score_can_reach_is_refused_with_the_range(tmp_path, option, value):
+    draw(tmp_path / "a.png")
+    done = nano(tmp_path / "a.png", option, value, "--out", tmp_path / "out")
+    assert done.exit_code == exit_codes.USAGE
+    assert "from 0 to 1" in done.output and value in done.output
+
+
+def test_the_threshold_leaves_the_mask_threshold_alone(tmp_path):
+    draw(tmp_path / "a.png")
+    settings = {}
+    for name, options in (("shipped", []), ("own", ["--threshold", "0.01"])):
+        nano(tmp_path / "a.png", *options, "--out", tmp_path / name)
+        settings[name] = json.loads((tmp_path / name / "run.json").read_text())["settings"]
+    assert settings["own"]["threshold"] == 0.01 != settings["shipped"]["threshold"]
+    assert settings["own"]["mask_threshold"] == settings["shipped"]["mask_threshold"]
+
+
+def test_an_output_folder_called_as_a_model_hides_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "a.png")
+    for _ in range(2):
+        done = nano("a.png", "--model", "nano", "--out", "nano")
+        assert done.exit_code == 0, done.output
+
+
+def test_what_is_done_is_told_without_loading_a_model(tmp_path, monkeypatch):
+    draw(tmp_path / "a.png")
+    nano(tmp_path / "a.png", "--out", tmp_path / "out")
+
+    def loaded(*_, **__):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("steervit.weights.loading.build", loaded)
+    again = nano(tmp_path / "a.png", "--out", tmp_path / "out")
+    assert again.exit_code == 0, again.output
+    assert "1 of 1 images are done already" in again.output
+    assert nano(tmp_path / "a.png", "--out", tmp_path / "other").exit_code == exit_codes.CRASH  # it would be
+
+
+@pytest.mark.parametrize(("choice", "kept"), [("all", 2), ("defects", 1), ("none", 0)])
+def test_what_is_saved(tmp_path, choice, kept):
+    draw(tmp_path / "img" / "a.png")
+    Image.new("RGB", (60, 40), (90, 90, 90)).save(tmp_path / "img" / "flat.png")
+    alone = run(tmp_path / "img", "--out", tmp_path / "first")
+    assert alone.exit_code == 0
+    scores = sorted(float(row["score"]) for row in rows(tmp_path / "first").values())
+    done = run(tmp_path / "img", "--out", tmp_path / "out", "--threshold", sum(scores) / 2, "--save", choice)
+    assert done.exit_code == 0, done.output
+    for folder in ("heatmaps", "masks", "overlays"):
+        assert len(list((tmp_path / "out" / folder).glob("*"))) == kept, folder
+    assert len(rows(tmp_path / "out")) == 2
+
+
+def test_help_stands_in_sections_and_gives_defaults_as_numbers():
+    said = CliRunner().invoke(main, ["inspect", "--help"]).output
+    titles = ["Input and output:", "What to look for:", "Verdict:", "Model:", "Machine:", "Options:"]
+    places = [said.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    words = " ".join(said.split())
+    assert "the model's]" not in words
+    for default in ("nano 0.3, others 0", "nano sigmoid, others softmax", "nano 0.9984", "nano 3, others 0"):
+        assert f"[default: {default}" in words
+    assert all(f" {code} " in words for code in (130, 70, 2, 1, 4, 3, 0))
 
 
 def test_unreadable_images_are_named_and_the_others_go_on(tmp_path):
@@ -104,6 +216,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path):
     assert heat.shape == (30, 20)  # upright
 
 
+@pytest.mark.slow
 def test_a_very_large_image_is_inspected(tmp_path):
     Image.new("L", (12_000, 9_000), 90).save(tmp_path / "large.jpg")
     done = run(tmp_path / "large.jpg", "--out", tmp_path / "out", "--tiles", "2x3")
@@ -156,19 +269,19 @@ def test_a_folder_without_images_and_an_unwritable_output(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_was_done_is_kept(tmp_path, monkeypatch):
-    import anomaly.runs.folder
+    import anomaly.runs.saving
 
     for i in range(3):
         draw(tmp_path / "img" / f"{i}.png", seed=i)
-    real, written = anomaly.runs.folder.write_atomically, []
+    real, written = anomaly.runs.saving.write_whole, []
 
-    def full_after_ten(path, write):
+    def full_after_ten(path, *content):
         written.append(path)
         if len(written) > 10 and path.suffix == ".tiff":
             raise OSError(28, "No space left on device", str(path))
-        return real(path, write)
+        return real(path, *content)
 
-    monkeypatch.setattr(anomaly.runs.folder, "write_atomically", full_after_ten)
+    monkeypatch.setattr(anomaly.runs.saving, "write_whole", full_after_ten)
     done = run(tmp_path / "img", "--out", tmp_path / "out", "--batch-size", "1")
     assert done.exit_code == 2
     assert "space" in done.output
@@ -176,13 +289,20 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(tmp_path, monkeypatch):
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) >= 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_done(tmp_path):
     for i in range(60):
         draw(tmp_path / "img" / f"{i:02}.png", 40, 40, seed=i)
     out = tmp_path / "out"
+    # The journal takes its time, so that 60 images are never done before the signal, however fast the model is.
+    slow = (
+        "import sys, time; from anomaly.runs.journal import Journal; append = Journal.append\n"
+        "def slowly(self, *line):\n    time.sleep(0.1)\n    append(self, *line)\n"
+        "Journal.append = slowly; from anomaly.cli import main; main(sys.argv[1:])"
+    )
     command = [
-        sys.executable, "-m", "anomaly.cli", "inspect", "--object", "bottle", *MODEL,
-        str(tmp_path / "img"), "--out", str(out), "--batch-size", "1", "--tiles", "4",
+        sys.executable, "-c", slow, "inspect", "--object", "bottle", *MODEL,
+        str(tmp_path / "img"), "--out", str(out), "--batch-size", "1",
     ]  # fmt: skip
     # A shell's background jobs ignore Ctrl-C and hand that down; this process must not.
     process = subprocess.Popen(
