@@ -40,11 +40,12 @@ def test_encoding_by_hand():
         ([40], "X1"),  # 40 = 8 + 1 * 32: "8" with the sixth bit (48 + 8 + 32 = "X"), then "1"
         ([20], "d0"),  # 20 has the sign's bit set, so a zero follows: 48 + 20 + 32 = "d", then "0"
         ([9, 9, 9, 4], "999K"),  # 4 - 9 = -5 -> 27 of 32 with the sign's bit: 48 + 27 = "K"
-        ([], ""),
+        ([3, 0, 0, 2, 1], "30021"),  # runs of nothing, which only other people's tools write: 2 - 0, 1 - 0
     ],
 )
 def test_compressed_numbers_by_hand(lengths, text):
-    assert masks.run_lengths(text) == lengths
+    expected = np.repeat([one % 2 == 1 for one in range(len(lengths))], lengths)[:, None]
+    np.testing.assert_array_equal(Rle((sum(lengths), 1), text).decode((sum(lengths), 1)), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,12 +54,18 @@ def test_compressed_numbers_by_hand(lengths, text):
 )
 def test_run_lengths_agree_with_the_slow_way(height, width, seed, share):
     mask = np.random.default_rng(seed).random((height, width)) < share
-    encoded = masks.encode(mask)
-    assert masks.run_lengths(str(encoded.counts)) == draw.run_lengths(mask)
-    np.testing.assert_array_equal(encoded.decode(mask.shape), mask)
+    np.testing.assert_array_equal(masks.encode(mask).decode(mask.shape), mask)
+    slow = Rle((height, width), tuple(draw.run_lengths(mask)))
+    np.testing.assert_array_equal(slow.decode(mask.shape), mask)
+    assert masks.encode(mask).counts.encode() == slow._compressed()
+    if len(slow.counts) > 1:
+        with pytest.raises(MaskError):
+            Rle((height, width), masks.encode(mask).counts[:-1]).decode((height, width))
 
 
-@pytest.mark.parametrize("counts", ["5220", "52207o", "5 207", (5, 2, 2), (30, -10)])
+@pytest.mark.parametrize(
+    "counts", ["5220", "52207o", "5 207", "", "o" * 60, "\xff\0", "522071", (5, 2, 2), (30, -10)]
+)
 def test_damaged_run_lengths_are_refused(counts):
     with pytest.raises(MaskError):
         Rle((4, 5), counts).decode((4, 5))

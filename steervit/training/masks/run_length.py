@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+# Characters of five bits each, 48 and up; a sixth bit says that the number goes on, which the last one must not.
+COMPRESSED = re.compile(r"(?:[P-o]*[0-O])*")
 
 
 class MaskError(ValueError):
@@ -44,12 +49,27 @@ class Rle:
             raise MaskError(
                 f"the mask is for an image of {_size(self.size_hw)}, the image has {_size(size_hw)}"
             )
-        counts = run_lengths(self.counts) if isinstance(self.counts, str) else self.counts
         height, width = self.size_hw
-        if sum(counts) != height * width or min(counts, default=0) < 0:
-            raise MaskError(f"its run lengths make {sum(counts)} pixels, expected {height * width}")
-        values = np.arange(len(counts)) % 2 == 1  # zeros first, then ones, in turn
-        return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
+        compressed = self._compressed()
+        mask = _decoded(compressed, height, width)
+        # What the runs do not reach, pycocotools leaves as it found it in memory. They reach the last pixel when
+        # there is one too many of them for a mask that lacks it.
+        if mask is None or _decoded(compressed, height * width - 1, 1) is not None:
+            raise MaskError(f"its run lengths do not make {height * width} pixels")
+        return mask
+
+    def _compressed(self) -> bytes:
+        if isinstance(self.counts, str):
+            if not COMPRESSED.fullmatch(self.counts):
+                raise MaskError(f"its compressed run lengths are damaged: {self.counts[:40]!r}")
+            return self.counts.encode()
+        height, width = self.size_hw
+        if sum(self.counts) != height * width or min(self.counts, default=0) < 0:
+            raise MaskError(f"its run lengths make {sum(self.counts)} pixels, expected {height * width}")
+        from pycocotools import mask as coco
+
+        plain = {"size": [height, width], "counts": list(self.counts)}
+        return coco.frPyObjects(plain, height, width)["counts"]
 
     def pack(self) -> bytes:
         return b"r" + json.dumps([self.size_hw, self.counts]).encode()
@@ -161,27 +181,18 @@ def from_coco(segmentation: Any) -> Mask:
     raise MaskError(f"expected polygons or run lengths as COCO writes them, got {str(segmentation)[:60]!r}")
 
 
-def run_lengths(counts: str) -> list[int]:
-    """COCO's compressed run lengths, decoded: characters of five bits each, low bits first, a sixth bit where a
-    number goes on; from the fourth number on, the difference from the last but one. Raises `MaskError`.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for character in counts.encode():
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise MaskError(f"its compressed run lengths hold {chr(character)!r}, which they never do")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:  # the sign
-            value -= 1 << shift
-        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise MaskError("its compressed run lengths are cut short")
-    return lengths
+def _decoded(compressed: bytes, height: int, width: int) -> np.ndarray | None:
+    """The mask, bool H x W, or None when its runs go beyond so many pixels."""
+    from pycocotools import mask as coco
+
+    with warnings.catch_warnings(
+        action="ignore", category=DeprecationWarning
+    ):  # of NumPy 2, on its own array
+        try:
+            mask = coco.decode({"size": [height, width], "counts": compressed})
+        except ValueError:
+            return None
+    return np.ascontiguousarray(mask.astype(bool))
 
 
 def encode(mask: np.ndarray) -> Rle:
