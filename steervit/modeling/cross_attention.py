@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steervit.inference.onednn import feed_forward
+
 
 class MaskedCrossAttention(nn.Module):
     """Image tokens ask, text tokens answer. No biases; LayerNorm on the image tokens only.
@@ -67,10 +69,6 @@ class FoldedText:
         score, bias, value = (tensor.to(*args, **kwargs) for tensor in (self.score, self.bias, self.value))
         return FoldedText(score, bias, value, self.heads)
 
-    def columns(self) -> tuple[Tensor, Tensor]:
-        """All prompts side by side, (D, P*H*L) and (P*H*L,): for tokens that every prompt still shares."""
-        return self.score.transpose(0, 1).flatten(1), self.bias.flatten()
-
 
 class GatedCrossAttention(nn.Module):
     """One steering layer: cross-attention behind a tanh gate, and optionally a gated feed-forward network.
@@ -123,18 +121,20 @@ class GatedCrossAttention(nn.Module):
         norm = self.cross_attn.norm
         x_hat = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
         prompts = folded.score.shape[0]
-        if x.shape[0] == 1 and prompts > 1:
-            columns, bias = folded.columns()
-            scores = torch.addmm(bias, x_hat[0], columns).unflatten(1, (prompts, -1)).transpose(0, 1)
-        else:
-            scores = torch.baddbmm(folded.bias, x_hat, folded.score)  # (P, M, H*L)
-        weights = scores.unflatten(-1, (folded.heads, -1)).softmax(-1).flatten(-2)
+        columns = x_hat.transpose(1, 2).expand(prompts, -1, -1)
+        # (P, H*L, M): a softmax over a few text tokens is fast only with the many image tokens innermost.
+        scores = torch.baddbmm(folded.bias.transpose(1, 2), folded.score.transpose(1, 2), columns)
+        weights = scores.unflatten(1, (folded.heads, -1)).softmax(2).flatten(1, 2).transpose(1, 2)
         value = folded.value * self._strength("attn_gate", omega)
         x = torch.baddbmm(x.expand(prompts, -1, -1), weights, value)
         return self._feed_forward(x, omega)
 
     def _feed_forward(self, x: Tensor, omega: float) -> Tensor:
-        return x if self.ff is None else x + self._strength("ff_gate", omega) * self.ff(x)
+        if self.ff is None:
+            return x
+        norm, first, _, second = self.ff
+        change = feed_forward(norm(x), first, second)
+        return x + self._strength("ff_gate", omega) * change
 
     def _strength(self, gate: str, omega: float) -> Tensor | float:
         return torch.tanh(omega * getattr(self, gate)) if self.gated else omega
