@@ -256,6 +256,7 @@ def exact_figures(samples):
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.slow
 def test_large_sets_stay_within_the_promised_error(name):
     # A smaller budget than the default, so that these few maps are grouped at all.
     samples = large_samples(TRANSFORMS[name])
@@ -414,17 +415,6 @@ def test_merging_with_itself_counts_twice():
     metrics = measured(draw(0))
     metrics.merge(metrics)
     assert_same_state(measured(draw(0) * 2).state(), metrics.state())
-
-
-def test_threshold_at_fpr():
-    scores = as_map([np.arange(10), np.full(10, 20)])
-    mask = np.array([[0] * 10, [1] * 10])
-    metrics = measured([(scores, mask)])
-    assert metrics.threshold_at_fpr(0.3) == 7
-    assert metrics.threshold_at_fpr(0.29) == 8
-    assert metrics.threshold_at_fpr(0.05) == 20
-    assert measured([(as_map([[5, 5]]), None)]).threshold_at_fpr(0.3) == float("inf")
-    assert PixelMetrics().threshold_at_fpr() is None
 
 
 def test_curves_and_provenance():

@@ -8,7 +8,7 @@ from metrics_witness import draw
 from skimage.measure import label, regionprops
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.metrics import PixelMetrics, SegF1, calpro200, region_coverage
+from anomaly.metrics import PixelMetrics, SegF1, calpro200
 
 
 def literature(samples, limit=0.3):
@@ -114,25 +114,3 @@ def test_seg_f1_at_the_best_threshold_is_f1_max():
     for score_map, mask in samples:
         metric.update(score_map >= np.float32(best["threshold"]), mask)
     assert metric.compute()["seg_f1"] == pytest.approx(best["f1_max"], abs=1e-12)
-
-
-def test_region_coverage_by_hand():
-    scores = np.array([[9, 0, 0, 0], [0, 1, 0, 5], [0, 0, 0, 5]], np.float32)
-    mask = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], bool)
-    found = list(region_coverage([(scores, None), (scores, mask)], threshold=5))
-    assert [(region.image, region.area, region.coverage, region.peak) for region in found] == [
-        (1, 2, 0.5, 9),
-        (1, 2, 1.0, 5),
-    ]
-    assert found[1].box_xyxy == (3, 1, 4, 3)
-
-
-def test_mean_region_coverage_is_the_pro_curve():
-    samples = draw(6, images=8, size=20)
-    metrics = PixelMetrics()
-    for sample in samples:
-        metrics.update(*sample)
-    curves = metrics.compute().curves
-    point = curves.thresholds.size // 3
-    coverage = [region.coverage for region in region_coverage(samples, float(curves.thresholds[point]))]
-    assert np.mean(coverage) == pytest.approx(curves.pro[point], abs=1e-9)

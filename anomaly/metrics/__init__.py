@@ -10,7 +10,6 @@ from anomaly.metrics.bootstrap import (
 )
 from anomaly.metrics.calpro import calpro200
 from anomaly.metrics.image import ImageMetrics
-from anomaly.metrics.per_region import RegionCoverage, region_coverage
 from anomaly.metrics.pixel import PixelMetrics
 from anomaly.metrics.result import Curves, MetricResult, Provenance
 from anomaly.metrics.segmentation import SegF1
@@ -25,10 +24,8 @@ __all__ = [
     "PixelMetrics",
     "PixelSamples",
     "Provenance",
-    "RegionCoverage",
     "SegF1",
     "calpro200",
     "confidence_intervals",
     "paired_difference",
-    "region_coverage",
 ]

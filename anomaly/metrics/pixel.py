@@ -91,17 +91,6 @@ class PixelMetrics:
         result.counts.update(defect_pixels=counts.positive_total)
         return result
 
-    def threshold_at_fpr(self, limit: float = 0.3) -> float | None:
-        """The lowest threshold that keeps the false-positive rate at or below `limit` (`score >= threshold`).
-
-        None where no defect-free pixel was seen; inf where any score is too low.
-        """
-        counts = self.counts()
-        if counts.negative_total == 0:
-            return None
-        allowed = np.searchsorted(counts.false_positives, limit * counts.negative_total, side="right")
-        return counts.threshold(int(allowed) - 1) if allowed else float("inf")
-
     def state(self) -> dict[str, np.ndarray]:
         """All that was counted, as plain integer arrays for npz files or process groups.
 
