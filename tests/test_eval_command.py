@@ -44,6 +44,7 @@ def outputs(out):
     }
 
 
+@pytest.mark.slow
 def test_mvtec_end_to_end_with_all_fifteen_categories(tmp_path, inspectors):
     out = tmp_path / "out"
     screen = run("mvtec", "--root", drawn.mvtec(tmp_path / "data"), "--out", out, "--model", "walnut")
@@ -66,6 +67,7 @@ def test_mvtec_end_to_end_with_all_fifteen_categories(tmp_path, inspectors):
     assert not (out / "maps").exists()
 
 
+@pytest.mark.slow
 def test_visa_end_to_end_with_all_twelve_classes(tmp_path, inspectors):
     out = tmp_path / "out"
     screen = run("visa", "--root", drawn.visa(tmp_path / "data"), "--out", out)

@@ -89,6 +89,7 @@ def test_it_finds_more_than_chance_on_held_out_scenes(scenes):
     assert metrics.compute()["auroc"] > 0.7
 
 
+@pytest.mark.slow
 def test_any_name_can_be_asked_for(scenes):
     for name in ("Größenmaß", "螺丝", "x" * 300, "🔩"):
         assert np.isfinite(Inspector().inspect(scenes[0].image, name).heatmap).all()

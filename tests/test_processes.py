@@ -44,6 +44,7 @@ def start(rank, port):
     )
 
 
+@pytest.mark.slow
 def test_the_others_wait_while_the_first_works_longer_than_a_sum_may_take():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

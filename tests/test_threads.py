@@ -32,6 +32,7 @@ def test_the_default_is_what_the_process_may_use(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("environment", "asked", "used"), [({}, 3, 3), ({"OMP_NUM_THREADS": "5"}, None, 5)])
+@pytest.mark.slow
 def test_a_number_that_was_given_is_used(environment, asked, used):
     code = f"import anomaly.threads as t; n = t.use({asked}); import torch; print(n, torch.get_num_threads())"
     assert told_by(code, **environment) == [str(used), str(used)]

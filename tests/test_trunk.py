@@ -51,6 +51,7 @@ def test_published_trunks_build(name, resolution, aggregation, width, ffn):
 
 
 @pytest.mark.parametrize("ffn", [False, True])
+@pytest.mark.slow
 def test_a_small_siglip_runs_and_pools_its_patches(ffn):
     config = vision("vit_base_patch16_siglip_224.webli", 224, "mean", use_ffn=ffn)
     model = build({"vision_encoder": config}, None, 16)
