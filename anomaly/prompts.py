@@ -113,8 +113,8 @@ def load(set_or_file: str | Path) -> PromptSet:
 
 
 def from_texts(texts: Sequence[str]) -> PromptSet:
-    """A set of prompts given one by one, as `--prompt` does. Raises `SteerAnomalyError` like `load`."""
-    return PromptSet("given", _checked(texts, "--prompt"), description="prompts given on the command line")
+    """A set of prompts given one by one. Raises `SteerAnomalyError` like `load`."""
+    return PromptSet("given", _checked(texts, "the prompts given"), description="prompts given one by one")
 
 
 def object_name(name: str) -> str:
@@ -124,9 +124,7 @@ def object_name(name: str) -> str:
     """
     words = " ".join(name.replace("_", " ").split())
     if not words:
-        raise SteerAnomalyError(
-            "expected the name of a part such as 'metal nut', got an empty one: use --object"
-        )
+        raise SteerAnomalyError("expected the name of a part such as 'metal nut', got an empty one")
     return _aliases().get(words.casefold(), words)
 
 

@@ -86,7 +86,7 @@ def test_aliases_are_no_set():
 
 @pytest.mark.parametrize("name", ["", "  ", "_"])
 def test_an_empty_object_is_refused(name):
-    with pytest.raises(SteerAnomalyError, match="--object"):
+    with pytest.raises(SteerAnomalyError, match="the name of a part"):
         prompts.load("default").fill(name)
 
 
