@@ -23,14 +23,14 @@ from pathlib import Path
 import click
 import torch
 
+from steervit.nano.window_settings import WindowSettings
 from steervit.processes import Processes
-from steervit.training.build import new_model
-from steervit.training.cost import matmul_peak, step_flops
+from steervit.training.build import new_model, roberta_config
 from steervit.training.data.batches import Batch
+from steervit.training.dry_run import matmul_peak, step_flops
 from steervit.training.loop import Trainer
 from steervit.training.losses import presence_loss, segmentation_loss
-from steervit.training.recipe import Recipe, WindowSettings, load
-from steervit.training.text_tower import roberta_config
+from steervit.training.recipe import Recipe, load
 
 RECIPES = Path(__file__).parent.parent / "train"
 WORDS = (
@@ -108,10 +108,10 @@ def whole_images(trainer: Trainer, samples: int) -> Batch:
     return Batch(pixels, targets, targets, sentences(samples), ["noise"] * samples)
 
 
-def windows(trainer: Trainer, size: int, how: WindowSettings) -> Batch:
+def windows(trainer: Trainer, size: int, settings: WindowSettings) -> Batch:
     """Noise in place of the cached features of windows, the same window of every scene."""
-    samples, grid = size * how.sentences, trainer.model.grid_size[0]
-    side = min(how.side, grid)
+    samples, grid = size * settings.sentences, trainer.model.grid_size[0]
+    side = min(settings.side, grid)
     patches = torch.arange(grid**2).view(grid, grid)[:side, :side].flatten().expand(size, -1)
     features = torch.randn(size, side**2, len(trainer.model.trunk.patch_embed.mean))
     targets = (torch.rand(samples, side**2) > 0.9).float()
@@ -122,9 +122,9 @@ def plain_step(trainer: Trainer, batch: Batch) -> None:
     """Text encoded now, all activations kept: images that ask for a gradient keep the whole graph."""
     device = trainer.device
     pixels = batch.pixels.to(device).requires_grad_()
-    with trainer._precision():
+    with trainer.forward.precision():
         if trainer.settings.trainable == "all":
-            logits = trainer._logits(batch)
+            logits = trainer.forward.output(batch).logits
         else:
             logits = trainer.model(pixels, batch.texts, return_segmentation_logits=True)
     targets = batch.targets.to(device)
@@ -140,16 +140,18 @@ def plain_step(trainer: Trainer, batch: Batch) -> None:
 
 def both_ways(trainer: Trainer) -> dict[str, Way]:
     """The plain loop and the recipe's own step, on noise."""
-    size, learn, how = trainer.settings.batch, trainer.settings.trainable, trainer.recipe.data.windows
-    samples = size * (how.sentences if how else 1)
+    size, learn, windowed = trainer.settings.batch, trainer.settings.trainable, trainer.recipe.data.windows
+    samples = size * (windowed.sentences if windowed else 1)
     images = whole_images(trainer, samples)
     whole = step_flops(trainer.model, samples, learn)
     ways = {"plain loop": Way(samples, whole, lambda: plain_step(trainer, images))}
-    if how is None:
+    if windowed is None:
         ways["train, sentences cached"] = Way(samples, whole, lambda: trainer._update(images, 1e-4))
         return ways
-    seen = windows(trainer, size, how)
-    flops = step_flops(trainer.model, size, learn, patches=seen.patches.shape[1], sentences=how.sentences)
+    seen = windows(trainer, size, windowed)
+    flops = step_flops(
+        trainer.model, size, learn, patches=seen.patches.shape[1], sentences=windowed.sentences
+    )
     return ways | {
         "train, windows of cached features": Way(samples, flops, lambda: trainer._update(seen, 1e-4))
     }

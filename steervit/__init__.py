@@ -1,4 +1,4 @@
-"""SteerViT: vision transformers that text steers. The core model; it has never heard of anomalies."""
+"""SteerViT: vision transformers that text steers. The model, knowing nothing of what it is used for."""
 
 from typing import TYPE_CHECKING
 

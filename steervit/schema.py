@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from steervit.did_you_mean import did_you_mean
 
@@ -32,6 +32,9 @@ def _number(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Flag = Annotated[bool, Strict()]
+Positive = Annotated[Whole, Field(ge=1)]
+NotNegative = Annotated[Whole, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, lt=1)]
 # A table of anything; `null` takes an inherited entry away.
 Table = Annotated[
     dict[str, Any], AfterValidator(lambda table: {key: one for key, one in table.items() if one is not None})
@@ -81,7 +84,11 @@ def _sentence(kind: type, found: Mapping[str, Any]) -> str:
         )
     if mistake == "value_error" and _plain(_type_at(kind, loc)) not in (int, float):
         return str(context["error"])  # a class's own check says what is wrong in its own words
-    quoted = " (text with : or { in it needs quotes)" if mistake == "string_type" and isinstance(came, dict) else ""
+    quoted = (
+        " (text with : or { in it needs quotes)"
+        if mistake == "string_type" and isinstance(came, dict)
+        else ""
+    )
     return f"expected {key} to be {_expected(_type_at(kind, loc), mistake, context)}, got {came!r}{quoted}"
 
 

@@ -19,7 +19,7 @@ from steervit.training.data.augment import (
     names_direction,
     squash,
 )
-from steervit.training.data.pointing import pointing_targets
+from steervit.training.losses import pointing_targets
 
 PLAIN = Augmentation(jitter=0)  # colours stay, so that the image itself shows where the mask should be
 STILL = Augmentation(jitter=0, affine=0, flip=0)

@@ -21,9 +21,9 @@ from steervit.training.data.batches import collate
 from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
 from steervit.training.losses import presence_loss, segmentation_loss
-from steervit.training.progress_plots import plot_run
+from steervit.training.optim import learning_rate
+from steervit.training.progress import plot_run
 from steervit.training.recipe import Schedule, load
-from steervit.training.schedule import learning_rate
 from steervit.training.state import NotFinite
 
 pytestmark = pytest.mark.slow
@@ -82,19 +82,19 @@ def test_the_logits_of_training_are_the_models_own(tmp_path):
     run = trainer(tmp_path, "model.gate_init=0.5", "model.head_init_std=0.1")
     batch = collate([run.supply.training(0, slot) for slot in range(3)])
     expected = run.model(batch.pixels, batch.texts, return_segmentation_logits=True)
-    assert (run._output(batch).logits - expected).abs().max() < 1e-4  # features are kept in float16
-    ids, mask = trainer(tmp_path, "train.trainable=all")._text(batch.texts)
-    assert (run.step_module(batch.pixels, ids, mask).logits - expected).abs().max() < 1e-5
+    assert (run.forward.output(batch).logits - expected).abs().max() < 1e-4  # features are kept in float16
+    ids, mask = trainer(tmp_path, "train.trainable=all").forward._text(batch.texts)
+    assert (run.forward.module(batch.pixels, ids, mask).logits - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("presence", [0, 4])
 def test_the_loss_is_the_sum_that_the_recipe_asks_for(tmp_path, presence):
     run = trainer(tmp_path, f"train.presence={presence}", "model.gate_init=0.5", "model.head_init_std=0.1")
     batch = collate([run.supply.training(0, slot) for slot in range(3)])
-    output = run._output(batch)
+    output = run.forward.output(batch)
     parts = segmentation_loss(output.logits, batch.targets), presence_loss(output.logits, batch.targets)
     expected = parts[0] + presence * parts[1]
-    assert run._loss(output, batch, batch.targets).item() == pytest.approx(expected.item())
+    assert run.forward.loss(output, batch, batch.targets).item() == pytest.approx(expected.item())
     with pytest.raises(ValueError, match=r"train\.kinds needs samples .* set data\.windows"):
         trainer(tmp_path, "train.kinds=1")
 
@@ -108,7 +108,7 @@ def test_no_graph_is_kept_before_the_first_cross_attention(tmp_path):
         )
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-            run._output(batch)
+            run.forward.output(batch)
         return sum(sizes)
 
     assert saved([3]) < 0.6 * saved([1])

@@ -10,7 +10,9 @@ from steervit.files import sha256_of, write_whole
 TEXT_HASH = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"  # of "hello world"
 
 
-@pytest.mark.parametrize("content", ["Riß\n", "Riß\n".encode(), lambda path: path.write_bytes("Riß\n".encode())])
+@pytest.mark.parametrize(
+    "content", ["Riß\n", "Riß\n".encode(), lambda path: path.write_bytes("Riß\n".encode())]
+)
 def test_text_bytes_and_a_writer_give_the_same_file(tmp_path, content):
     path = tmp_path / "new folder" / "x.txt"
     write_whole(path, content)
@@ -31,7 +33,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_a_file_has_the_rights_that_the_umask_leaves_and_nobody_sees_another_umask(tmp_path, monkeypatch, umask):
+def test_a_file_has_the_rights_that_the_umask_leaves_and_nobody_sees_another_umask(
+    tmp_path, monkeypatch, umask
+):
     before, real, seen = os.umask(umask), os.umask, []
     monkeypatch.setattr(os, "umask", lambda mask: (seen.append(mask), real(mask))[1])
     try:

@@ -16,16 +16,16 @@ from steervit.nano.scenes.shards import read_shard
 from steervit.nano.scenes.vocabulary import defect_kinds
 from steervit.processes import Processes
 from steervit.training import run
-from steervit.training.averaging import Average
 from steervit.training.data.batches import collate
+from steervit.training.data.workers import run_all
+from steervit.training.dry_run import dry_run
 from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
 from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss
-from steervit.training.optim import set_trainable
+from steervit.training.optim import Average, set_trainable
 from steervit.training.recipe import load
 from steervit.training.state import load_newest
 from steervit.training.step import SteeringStep
-from steervit.training.workers import run_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_once")]
 
@@ -115,7 +115,7 @@ def test_kinds_are_learned_from_patches_sentences_and_both(tmp_path):
     model, supply = run._on_windows(recipe, tmp_path, lambda text: None)
     made = Trainer(recipe, model, supply, tmp_path, Processes())
     batch = collate([supply.training(0, slot) for slot in range(4)])
-    output = made._output(batch)
+    output = made.forward.output(batch)
     logits = output.logits.unflatten(0, (4, -1))
     assert output.kinds.shape == (4, 36, supply.kinds)
     assert output.named.shape == (*batch.named.shape, supply.kinds)
@@ -123,7 +123,9 @@ def test_kinds_are_learned_from_patches_sentences_and_both(tmp_path):
             naming_loss(logits, batch.kinds, batch.named)]  # fmt: skip
     assert all(part > 0 for part in told)
     plain = segmentation_loss(output.logits, batch.targets) + 4 * presence_loss(output.logits, batch.targets)
-    assert made._loss(output, batch, batch.targets).item() == pytest.approx((plain + 2 * sum(told)).item())
+    assert made.forward.loss(output, batch, batch.targets).item() == pytest.approx(
+        (plain + 2 * sum(told)).item()
+    )
 
 
 def test_silenced_features_take_their_mean(tmp_path):
@@ -266,7 +268,7 @@ def test_the_exported_model_is_the_average_in_half_precision(tmp_path):
 
 def test_dry_runs_draw_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    said = run.dry_run(tiny(), "cpu")
+    said = dry_run(tiny(), "cpu")
     assert "rendered: 12 scenes, 100.0% of the draws, 1 for validation" in said
     assert not list(tmp_path.rglob("*.npz"))
 

@@ -10,8 +10,8 @@ from drawn_supply import TRAIN, Squares, small_recipe
 from steervit.processes import Processes
 from steervit.training import recipe as recipes
 from steervit.training.build import config_of, count_model, new_model, prepare_model
-from steervit.training.cost import parameter_counts, step_flops
 from steervit.training.data.supply import MixtureSupply
+from steervit.training.dry_run import parameter_counts, step_flops
 from steervit.training.loop import Trainer
 from steervit.training.recipe import HEADER, load
 

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 from steervit.training.logs import RunLog, read_metrics
-from steervit.training.progress_plots import plot_run
+from steervit.training.progress import plot_run
 
 
 def log(folder, words, start=0):

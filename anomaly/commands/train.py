@@ -85,11 +85,13 @@ def run_command(
     """
     with told():
         made = _load(recipe, settings)
+        if dry_run:
+            from steervit.training.dry_run import dry_run as describe_run
+
+            click.echo(describe_run(made, device))
+            return
         from steervit.training import run
 
-        if dry_run:
-            click.echo(run.dry_run(made, device))
-            return
         need("train", "training")
         out = out or Path("runs") / made.name
         outcome = run.train(made, out, resume, device, text_cache, lambda text: click.echo(text, err=True))
@@ -132,7 +134,7 @@ def plot_command(run: Path, out: Path | None) -> None:
     """
     need("plots", "drawing curves")
     with told():
-        from steervit.training.progress_plots import plot_run
+        from steervit.training.progress import plot_run
 
         click.echo(plot_run(run, out))
 

@@ -27,8 +27,8 @@ from steervit.nano.filters import oddness, standard_scores
 from steervit.nano.scenes.shards import StoredScene, read_shard
 from steervit.training.data.augment import squash
 from steervit.training.data.sources.rendered import shard_hash
+from steervit.training.data.workers import run_all
 from steervit.training.losses import patch_fractions
-from steervit.training.workers import run_all
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8  # images filtered together

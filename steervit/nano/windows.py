@@ -6,7 +6,7 @@ Letters: n patches of a window, F features of a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from steervit.nano.scene_cache import CachedScenes, FeatureCache, Sentence
 from steervit.nano.scenes.shards import read_shard
 from steervit.nano.scenes.vocabulary import defect_kinds
 from steervit.nano.trunk import WhitenedPatchEmbed
+from steervit.nano.window_settings import WindowSettings
 from steervit.training.data.augment import names_direction
 from steervit.training.data.batches import Sample, WindowSample
 from steervit.training.data.mixture import Mixture, Source
 from steervit.training.data.sources import scene_shards
-from steervit.training.data.supply import Cutter, ValidationSamples
-from steervit.training.recipe import DataSettings, Recipe, WindowSettings
+from steervit.training.data.supply import Transform, ValidationSamples
+from steervit.training.recipe import DataSettings, Recipe
 
 CLEARLY = 0.3  # covered fraction from which a patch shows a kind of defect
 BARELY = 0.1  # and above which it shows another one as well
@@ -40,8 +41,8 @@ def draw_scenes(recipe: Recipe, index: Path) -> list[Source]:
     Raises ValueError for another kind of source.
     """
     drawn = []
-    for name, how in recipe.data.sources.items():
-        found, weight = scene_shards(name, how, index, max(1, recipe.data.workers))
+    for name, config in recipe.data.sources.items():
+        found, weight = scene_shards(name, config, index, max(1, recipe.data.workers))
         drawn.append(Source(name, found, weight))
     return drawn
 
@@ -84,6 +85,16 @@ def sample_features(scenes: Mixture, count: int) -> Iterator[Tensor]:
         yield scenes.sources[source].records.features(index).flatten(0, 1)
 
 
+def calibrate(model: SteerViT, features: Iterable[Tensor]) -> None:
+    """Set, once, the scale of nano's fixed filters from patch features (N, F) of images; others need nothing."""
+    embed = model.trunk.patch_embed
+    if not isinstance(embed, WhitenedPatchEmbed):
+        return
+    measured = torch.cat([one.float() for one in features])
+    embed.mean.copy_(measured.mean(0))
+    embed.std.copy_(measured.std(0) + 1e-3)
+
+
 class SceneSupply:
     """A `Supply` of windows of scenes with a few sentences each. Silenced features take their mean's value."""
 
@@ -94,7 +105,7 @@ class SceneSupply:
         self.scenes, self.augment, self.windows = scenes, data.augment, data.windows
         self.grid, self.channels = model.grid_size[0], channels()
         self.mean = model.trunk.patch_embed.mean.detach().cpu().clone()
-        self._validation = ValidationSamples(validation, Cutter(data, model), per_source)
+        self._validation = ValidationSamples(validation, Transform(data, model), per_source)
         self.validation_sources: Sequence[str] = self._validation.sources
 
     @property

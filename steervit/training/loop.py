@@ -7,10 +7,8 @@ A run's folder holds recipe.yaml, metrics.jsonl, state/ (to go on from), best/ a
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.data import resolve_data_config
@@ -20,19 +18,18 @@ from torch.nn.parallel import DistributedDataParallel
 from steervit.modeling.model import SteerViT
 from steervit.processes import Processes
 from steervit.training import optim, state
-from steervit.training.averaging import Average
 from steervit.training.data.batches import Batch, Supply, collate, slots, training_batches
 from steervit.training.export import export, try_export
 from steervit.training.interrupt import Interrupt
 from steervit.training.logs import RunLog
-from steervit.training.losses import kinds_loss, naming_loss, pmass, presence_loss, segmentation_loss
+from steervit.training.losses import pmass
+from steervit.training.optim import Average, learning_rate
+from steervit.training.progress import draw_rows
 from steervit.training.recipe import Recipe
-from steervit.training.resume import check_same_run, shared_state
-from steervit.training.schedule import learning_rate
-from steervit.training.snapshots import draw_rows
-from steervit.training.step import Output, SteeringStep
+from steervit.training.state import check_same_run, shared_state
+from steervit.training.step import Forward, SteeringStep
 from steervit.training.text_cache import TextCache
-from steervit.training.validate import ALL, validate
+from steervit.training.validation import ALL, validate
 
 
 @dataclass(frozen=True)
@@ -72,17 +69,24 @@ class Trainer:
             raise ValueError("train.kinds needs samples that say what each patch shows: set data.windows")
         kinds = supply.kinds if self.settings.kinds else 0
         step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(self.device)
-        self.step_module: nn.Module = step
+        self.forward = Forward(step, self.settings, self.device, self._text_cache(text_cache))
         self.kinds = step.kinds
         if self.kinds is not None:
             self.optimiser.add_param_group({"params": list(self.kinds.parameters()), "weight_decay": 0.0})
         self.average = Average(self.model, self.settings.averaging) if self.settings.averaging else None
         self.kept = self.average.model if self.average else self.model  # what is validated and exported
-        self.texts = self._text_cache(text_cache)
         self.sums = torch.zeros(4, dtype=torch.float64)  # loss, samples; pmass, samples with a target
         self.log: RunLog | None = None  # of the leading process
         self.best: float | None = None
         self.seen: dict[str, float | None] = {"first": None, "last": None}
+
+    def _text_cache(self, folder: Path | None) -> TextCache | None:
+        if self.settings.trainable != "steering":
+            return None
+        assert self.model.text_encoder is not None  # a recipe always has one
+        kept = self.settings.text_cache
+        dtype = torch.float16 if kept == "fp16" else torch.float32
+        return TextCache(self.model.text_encoder, None if kept == "off" else folder, dtype)
 
     def run(self, resume: bool = False) -> Outcome:
         """Train until the recipe's last step, or until interrupted at the end of a step.
@@ -91,7 +95,7 @@ class Trainer:
         """
         start = self._restore() if resume else 0
         if self.processes.count > 1:
-            self.step_module = DistributedDataParallel(self.step_module)
+            self.forward.module = DistributedDataParallel(self.forward.module)
         if self.processes.leads:
             self.log = RunLog(self.out, self.settings.steps, start, self.say)
         if start == 0:
@@ -120,9 +124,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         targets = batch.targets.to(self.device, non_blocking=True)
-        with self._precision():
-            output = self._output(batch)
-        loss = self._loss(output, batch, targets)
+        output = self.forward.output(batch)
+        loss = self.forward.loss(output, batch, targets)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.settings.clip)
@@ -130,23 +133,6 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self._count(loss.detach(), pmass(output.logits.detach(), batch.covered.to(targets.device)))
-
-    def _loss(self, output: Output, batch: Batch, targets: Tensor) -> Tensor:
-        """The paper's loss, and what the recipe adds to it with which weight."""
-        loss = segmentation_loss(output.logits, targets)
-        if self.settings.presence:
-            loss = loss + self.settings.presence * presence_loss(output.logits, targets)
-        if self.settings.kinds:
-            loss = loss + self.settings.kinds * self._kinds_loss(output, batch)
-        return loss
-
-    def _kinds_loss(self, output: Output, batch: Batch) -> Tensor:
-        """How well patches and sentences are told apart by kind. Only for a supply that says which is which."""
-        assert output.kinds is not None and output.named is not None
-        assert batch.kinds is not None and batch.named is not None
-        kinds, named = batch.kinds.to(output.kinds.device), batch.named.to(output.kinds.device)
-        told = kinds_loss(output.kinds, kinds) + kinds_loss(output.named, named)
-        return told + naming_loss(output.logits.unflatten(0, (len(kinds), -1)), kinds, named)
 
     def _count(self, loss: Tensor, mass: Tensor) -> None:
         # Stays on the device: a number is only fetched when it is written.
@@ -199,47 +185,12 @@ class Trainer:
         if self.log is not None:
             self.log.numbers(step, loss, mass, learning_rate(step - 1, self.settings.schedule))
 
-    # Text, precision, logits -----------------------------------------------------------------------------
+    # Validation, pictures, checkpoints -------------------------------------------------------------------
 
-    def _text_cache(self, folder: Path | None) -> TextCache | None:
-        if self.settings.trainable != "steering":
-            return None
-        assert self.model.text_encoder is not None  # a recipe always has one
-        kept = self.settings.text_cache
-        dtype = torch.float16 if kept == "fp16" else torch.float32
-        return TextCache(self.model.text_encoder, None if kept == "off" else folder, dtype)
-
-    def _text(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Token features (B, L, d_t) and mask, or token ids (B, L) and mask when the text tower learns."""
-        if self.texts is not None:
-            return self.texts(texts)
-        encoder: Any = self.model.text_encoder
-        longest = encoder.model.config.max_position_embeddings - 2
-        tokens = encoder.tokenizer(
-            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-        )
-        return tokens["input_ids"], tokens["attention_mask"].bool()
-
-    def _precision(self) -> Any:
-        if self.settings.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
-    def _output(self, batch: Batch, module: nn.Module | None = None) -> Output:
-        device = self.device
-        text, mask = self._text(batch.texts)
-        pixels = batch.pixels.to(device, non_blocking=True)
-        patches = None if batch.patches is None else batch.patches.to(device, non_blocking=True)
-        output = (module or self.step_module)(pixels, text.to(device), mask.to(device), patches)
-        return output._replace(logits=output.logits.float())
-
-    @torch.no_grad()
     def _quiet_logits(self, batch: Batch) -> Tensor:
         # Not through DistributedDataParallel: processes may have different numbers of validation batches.
-        with self._precision():
-            return self._output(batch, SteeringStep(self.kept)).logits
-
-    # Validation, pictures, checkpoints -------------------------------------------------------------------
+        with torch.no_grad():
+            return self.forward.output(batch, SteeringStep(self.kept)).logits
 
     def _begin(self) -> None:
         if self.processes.leads:
@@ -279,8 +230,8 @@ class Trainer:
 
     def _save(self, step: int) -> None:
         sums = self.processes.total(self.sums.clone())
-        if self.texts is not None:
-            self.texts.save()
+        if self.forward.texts is not None:
+            self.forward.texts.save()
         if self.processes.leads:
             content = {
                 "step": step,

@@ -1,14 +1,19 @@
-"""Which parameters learn, and how they decay. Knows the parts of a SteerViT, not what they are trained on."""
+"""Which parameters learn, how fast, how they decay, and their moving average.
+
+Knows the parts of a SteerViT, not what they are trained on.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from steervit.modeling.model import SteerViT
-from steervit.training.recipe import TrainSettings
+from steervit.training.recipe import Schedule, TrainSettings
 
 STEERING = ("cross_attention.", "connector.", "head.")
 
@@ -24,13 +29,7 @@ def set_trainable(model: SteerViT, trainable: str) -> None:
         parameter.requires_grad_(trainable == "all" or name.startswith(learning))
 
 
-def frozen_state(model: SteerViT) -> dict[str, torch.Tensor]:
-    """The tensors that must not change: parameters without gradient, and all buffers."""
-    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in learned}
-
-
-def learned_state(model: SteerViT) -> dict[str, torch.Tensor]:
+def learned_state(model: SteerViT) -> dict[str, Tensor]:
     """The tensors that training changes."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
@@ -72,3 +71,48 @@ def new_optimiser(model: SteerViT, settings: TrainSettings) -> torch.optim.AdamW
         betas=(first, second),
         fused=model.device.type == "cuda",
     )
+
+
+def learning_rate(step: int, schedule: Schedule) -> float:
+    """The rate of update number `step`, counted from 0.
+
+    Warm-up reaches `peak` with its last step; the cosine starts after it and reaches `floor` at
+    `cosine_until`. With `warmup` 0 this is torch's `CosineAnnealingLR` followed by a constant.
+    """
+    if step < schedule.warmup:
+        return schedule.peak * (step + 1) / schedule.warmup
+    length = schedule.cosine_until - schedule.warmup
+    progress = min(1.0, (step - schedule.warmup) / length) if length > 0 else 1.0
+    return schedule.floor + (schedule.peak - schedule.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Average:
+    """The exponential moving average of `model` with this `decay` per step (0 < decay < 1).
+
+    Smoother than any single step's weights, and what is kept in the end.
+
+    Until the first update `model` here is a copy of the one given.
+    """
+
+    def __init__(self, model: SteerViT, decay: float) -> None:
+        self._source = model
+        self._averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def model(self) -> SteerViT:
+        """The averaged model."""
+        return self._averaged.module  # type: ignore[return-value]  # AveragedModel does not say what it wraps
+
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        self._averaged.update_parameters(self._source)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged weights by name."""
+        return learned_state(self.model)
+
+    def restore(self, state: dict[str, Tensor], buffers: dict[str, Tensor], updates: int) -> None:
+        """Go on from `state` after so many `updates`, with the trunk's buffers."""
+        self.model.load_state_dict(state, strict=False)
+        self.model.trunk.load_state_dict(buffers, strict=False)
+        self._averaged.n_averaged.copy_(torch.tensor(updates))

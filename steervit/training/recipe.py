@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from steervit.did_you_mean import unknown
-from steervit.schema import STRICT, Flag, Number, Table, Whole, parse, read_yaml
+from steervit.nano.window_settings import WindowSettings
+from steervit.schema import STRICT, Flag, NotNegative, Number, Positive, Share, Table, Whole, parse, read_yaml
 
 HEADER = ("about", "command", "hardware", "duration", "score")  # said by every recipe itself, never inherited
-
-Positive = Annotated[Whole, Field(ge=1)]
-NotNegative = Annotated[Whole, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -49,17 +45,6 @@ class ModelSettings:
     gate_init: Number = 0.0
     head_init_std: Number = 0.0
     head_init_bias: Number = 0.0
-
-
-@dataclass(frozen=True, config=STRICT)
-class WindowSettings:
-    """Steps that train on windows of rendered scenes, from features that the trunk's fixed filters gave once."""
-
-    side: Positive = 16  # patches; a scene of fewer is taken whole
-    sentences: Positive = 2  # per scene: one asks for every defect, the others for anything else
-    at_defects: Share = 0.0  # share of the windows that are laid where a defect is, in scenes that have one
-    feature_dropout: Share = 0.1  # share of the features that is silenced, per scene
-    salience: Share = 0.0  # a scene is left out whose defects the fixed filters alone rank below this AUROC
 
 
 @dataclass(frozen=True, config=STRICT)

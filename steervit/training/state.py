@@ -1,7 +1,7 @@
 """What a run needs to go on exactly where it was: written whole, checked when read, never run as code.
 
 Each checkpoint's name carries its hash, so that a cut-short or damaged file is noticed and the one before it
-is taken. Knows tensors and numbers, not what they mean.
+is taken; one that belongs to another run is refused. Knows tensors and numbers, not what they mean.
 """
 
 from __future__ import annotations
@@ -17,12 +17,26 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from steervit.files import write_whole
+from steervit.processes import Processes
+from steervit.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+
+
+# What may change on the way without changing a single update up to the step reached.
+FREE = {
+    "name", "about", "command", "hardware", "duration", "score", "hours",
+    "data.workers", "train.steps", "train.checkpoint_activations", "train.validate_every",
+    "train.validate_samples", "train.save_every", "train.keep", "train.log_every",
+    "train.pictures_every", "train.pictures", "train.export",
+}  # fmt: skip
+
+NOTHING = "nothing to go on from: no whole checkpoint in {}. Start without --resume"
 
 
 class NotFinite(ValueError):
@@ -131,3 +145,50 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def shared_state(folder: Path, processes: Processes) -> dict[str, Any]:
+    """The newest whole checkpoint in `folder`, read by the leading process and given to all.
+
+    Raises ValueError when there is none.
+    """
+    found = processes.broadcast(load_newest(folder) if processes.leads else None)
+    if found is None:
+        raise ValueError(NOTHING.format(folder))
+    return found
+
+
+def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path) -> None:
+    """Raises ValueError when the checkpoint was written under another recipe, or with other frozen weights."""
+    before, now = _flat(yaml.safe_load(found["recipe"])), _flat(yaml.safe_load(recipe.to_yaml()))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed := [key for key in changed if not _free(key)]:
+        key = changed[0]
+        raise ValueError(
+            f"the run in {out} was started with {key} {before.get(key)!r}, now it is {now.get(key)!r}"
+            + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
+            + "; go on with the same recipe, or start anew in another --out"
+        )
+    if found["frozen"] != frozen:
+        raise ValueError(
+            f"the run in {out} was started with another trunk or text encoder than is here now: give the "
+            "same weights, or start anew in another --out"
+        )
+
+
+def _free(key: str) -> bool:
+    return (
+        key in FREE
+        or key.startswith("export.")
+        or (key.startswith("data.sources.") and key.endswith(".processes"))
+    )
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

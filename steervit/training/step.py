@@ -1,4 +1,4 @@
-"""One forward pass of training: images and text features in, logits out, gradients only where something learns.
+"""One step's forward pass: a batch in, logits and their loss out, gradients only where something learns.
 
 The same blocks and layers as `SteerViT.encode_with`. What lies before the first trainable layer runs without
 a gradient graph, so its activations are freed at once; later blocks can be recomputed instead of kept.
@@ -7,6 +7,7 @@ Letters: B samples, L text tokens, N image tokens, D trunk width.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,10 @@ from torch.utils.checkpoint import checkpoint
 
 from steervit.modeling.model import SteerViT
 from steervit.modeling.trunk import embed
+from steervit.training.data.batches import Batch
+from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss
+from steervit.training.recipe import TrainSettings
+from steervit.training.text_cache import TextCache
 
 
 class Output(NamedTuple):
@@ -96,6 +101,63 @@ class SteeringStep(nn.Module):
         encoder: Any = self.model.text_encoder
         hidden = encoder.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return F.normalize(hidden, dim=-1)
+
+
+class Forward:
+    """From a batch to logits and their loss, as the recipe says: text cached or learning, in its precision."""
+
+    def __init__(
+        self, step: SteeringStep, settings: TrainSettings, device: torch.device, texts: TextCache | None
+    ) -> None:
+        self.module: nn.Module = step  # or what wraps it
+        self.settings, self.device = settings, device
+        self.texts = texts  # None: the text tower learns too
+        self._encoder: Any = step.model.text_encoder
+
+    def output(self, batch: Batch, module: nn.Module | None = None) -> Output:
+        """What `module`, by default the one that learns, gives for a batch; logits in float32."""
+        module = module or self.module
+        images = batch.pixels.to(self.device, non_blocking=True)
+        patches = None if batch.patches is None else batch.patches.to(self.device, non_blocking=True)
+        with self.precision():
+            text, mask = self._text(batch.texts)
+            output = module(images, text.to(self.device), mask.to(self.device), patches)
+        return output._replace(logits=output.logits.float())
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Half precision where the recipe wants it."""
+        if self.settings.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def loss(self, output: Output, batch: Batch, targets: Tensor) -> Tensor:
+        """The paper's loss, and what the recipe adds to it with which weight."""
+        loss = segmentation_loss(output.logits, targets)
+        if self.settings.presence:
+            loss = loss + self.settings.presence * presence_loss(output.logits, targets)
+        if self.settings.kinds:
+            loss = loss + self.settings.kinds * _kinds_loss(output, batch)
+        return loss
+
+    def _text(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token features (B, L, d_t) and mask, or token ids (B, L) and mask when the text tower learns."""
+        if self.texts is not None:
+            return self.texts(texts)
+        encoder = self._encoder
+        longest = encoder.model.config.max_position_embeddings - 2
+        tokens = encoder.tokenizer(
+            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        return tokens["input_ids"], tokens["attention_mask"].bool()
+
+
+def _kinds_loss(output: Output, batch: Batch) -> Tensor:
+    """How well patches and sentences are told apart by kind. Only for a supply that says which is which."""
+    assert output.kinds is not None and output.named is not None
+    assert batch.kinds is not None and batch.named is not None
+    kinds, named = batch.kinds.to(output.kinds.device), batch.named.to(output.kinds.device)
+    separated = kinds_loss(output.kinds, kinds) + kinds_loss(output.named, named)
+    return separated + naming_loss(output.logits.unflatten(0, (len(kinds), -1)), kinds, named)
 
 
 def _tokens(trunk: Any, images: Tensor, patches: Tensor | None) -> Tensor:

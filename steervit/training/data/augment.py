@@ -52,7 +52,7 @@ def augment(
     text: str,
     size: int,
     random: Generator,
-    how: Augmentation = Augmentation(),
+    settings: Augmentation = Augmentation(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB uint8 H x W x 3 and mask bool H x W -> RGB uint8 size x size x 3 and mask bool size x size.
 
@@ -62,13 +62,13 @@ def augment(
     if image.shape[:2] != mask.shape:
         raise ValueError(f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
     picture, area = Image.fromarray(image), Image.fromarray(mask.astype(np.uint8) * 255)
-    picture, area = _cropped(picture, area, size, random, how)
-    if random.random() < how.flip and not names_direction(text):
+    picture, area = _cropped(picture, area, size, random, settings)
+    if random.random() < settings.flip and not names_direction(text):
         picture, area = F.hflip(picture), F.hflip(area)
-    if random.random() < how.affine:
-        picture, area = _moved(picture, area, random, how)
-    if random.random() < how.jitter:
-        picture = _recoloured(picture, random, how)
+    if random.random() < settings.affine:
+        picture, area = _moved(picture, area, random, settings)
+    if random.random() < settings.jitter:
+        picture = _recoloured(picture, random, settings)
     return np.array(picture), np.array(area) > 0
 
 
@@ -83,57 +83,57 @@ def names_direction(text: str) -> bool:
     return _DIRECTION.search(text) is not None
 
 
-def crop_box(width: int, height: int, random: Generator, how: Augmentation) -> tuple[int, int, int, int]:
+def crop_box(width: int, height: int, random: Generator, settings: Augmentation) -> tuple[int, int, int, int]:
     """Left, top, width, height in pixels of a random crop of random area and aspect.
 
     When ten draws do not fit in the image: the largest central crop of a permitted aspect.
     """
     for _ in range(10):
-        area = width * height * random.uniform(*how.crop_scale)
-        aspect = math.exp(random.uniform(math.log(how.crop_ratio[0]), math.log(how.crop_ratio[1])))
+        area = width * height * random.uniform(*settings.crop_scale)
+        aspect = math.exp(random.uniform(math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(random.integers(width - w + 1)), int(random.integers(height - h + 1)), w, h
-    narrowest, widest = how.crop_ratio
+    narrowest, widest = settings.crop_ratio
     w = min(width, round(height * widest))
     h = min(height, round(width / narrowest))
     return (width - w) // 2, (height - h) // 2, w, h
 
 
 def _cropped(
-    picture: Image.Image, area: Image.Image, size: int, random: Generator, how: Augmentation
+    picture: Image.Image, area: Image.Image, size: int, random: Generator, settings: Augmentation
 ) -> tuple[Image.Image, Image.Image]:
     everything = _pixels(area)
-    for _ in range(how.crop_tries):
-        left, top, width, height = crop_box(*picture.size, random, how)
+    for _ in range(settings.crop_tries):
+        left, top, width, height = crop_box(*picture.size, random, settings)
         box = (left, top, left + width, top + height)
-        if everything == 0 or _pixels(area.crop(box)) >= how.least_pixels:
+        if everything == 0 or _pixels(area.crop(box)) >= settings.least_pixels:
             picture, area = picture.crop(box), area.crop(box)
             break
     return _resized(picture, size), _resized(area, size)
 
 
 def _moved(
-    picture: Image.Image, area: Image.Image, random: Generator, how: Augmentation
+    picture: Image.Image, area: Image.Image, random: Generator, settings: Augmentation
 ) -> tuple[Image.Image, Image.Image]:
-    angle = random.uniform(-how.rotate, how.rotate)
-    most = int(how.shift * picture.width)
+    angle = random.uniform(-settings.rotate, settings.rotate)
+    most = int(settings.shift * picture.width)
     shift = random.integers(-most, most + 1, 2).tolist()
-    scale = random.uniform(*how.scale)
-    shear = random.uniform(-how.shear, how.shear, 2).tolist()
+    scale = random.uniform(*settings.scale)
+    shear = random.uniform(-settings.shear, settings.shear, 2).tolist()
     moved_area = F.affine(area, angle, shift, scale, shear, InterpolationMode.NEAREST, fill=[0])
-    if _pixels(moved_area) < how.least_pixels:
+    if _pixels(moved_area) < settings.least_pixels:
         return picture, area
     moved = F.affine(picture, angle, shift, scale, shear, InterpolationMode.BICUBIC, fill=[0])
     return moved, moved_area
 
 
-def _recoloured(picture: Image.Image, random: Generator, how: Augmentation) -> Image.Image:
+def _recoloured(picture: Image.Image, random: Generator, settings: Augmentation) -> Image.Image:
     changes = [
-        (F.adjust_brightness, random.uniform(1 - how.brightness, 1 + how.brightness)),
-        (F.adjust_contrast, random.uniform(1 - how.contrast, 1 + how.contrast)),
-        (F.adjust_saturation, random.uniform(1 - how.saturation, 1 + how.saturation)),
-        (F.adjust_hue, random.uniform(-how.hue, how.hue)),
+        (F.adjust_brightness, random.uniform(1 - settings.brightness, 1 + settings.brightness)),
+        (F.adjust_contrast, random.uniform(1 - settings.contrast, 1 + settings.contrast)),
+        (F.adjust_saturation, random.uniform(1 - settings.saturation, 1 + settings.saturation)),
+        (F.adjust_hue, random.uniform(-settings.hue, settings.hue)),
     ]
     for number in random.permutation(len(changes)):  # their order matters, so it is random too
         change, amount = changes[number]

@@ -112,8 +112,8 @@ class Mixture:
             return [float(size) for size in self._sizes]
         given = [0.0 if weight is None else weight for weight in weights]
         if any(weight is None for weight in weights) or min(given) <= 0:
-            told = ", ".join(f"{source.name}: {source.weight}" for source in self.sources)
-            raise ValueError(f"expected a weight above 0 for every source, or for none, got {told}")
+            listed = ", ".join(f"{source.name}: {source.weight}" for source in self.sources)
+            raise ValueError(f"expected a weight above 0 for every source, or for none, got {listed}")
         return given
 
 

@@ -54,17 +54,17 @@ def guess_kind(folder: Path) -> str | None:
 
 def check_source(
     name: str,
-    how: Mapping[str, Any],
+    config: Mapping[str, Any],
     split: str = "train",
     look_at: int | None = 1000,
     progress: Callable[[Record], None] = lambda record: None,
     index: Path | None = None,
 ) -> SourceCheck:
-    """Read the source `name` with the options `how` (as in a recipe) and open `look_at` of its records
+    """Read the source `name` with its `config` (as in a recipe) and open `look_at` of its records
     (None: all), in a fixed mixed order. Never raises for bad data: `problems` tells.
     """
     try:
-        records = read_source(name, how, split, index).records
+        records = read_source(name, config, split, index).records
     except (ValueError, FileNotFoundError) as error:
         return SourceCheck(name, split, 0, 0, 0.0, None, (SourceProblem("layout", name, str(error)),))
     missing: MissingReport | None = getattr(records, "missing", None)

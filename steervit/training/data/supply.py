@@ -19,10 +19,9 @@ from steervit.modeling.model import SteerViT
 from steervit.training.data.augment import augment, squash
 from steervit.training.data.batches import Sample
 from steervit.training.data.mixture import Mixture
-from steervit.training.data.pointing import pointing_targets
 from steervit.training.data.records import Record, RecordError
 from steervit.training.data.sources import read_mixture
-from steervit.training.losses import patch_fractions
+from steervit.training.losses import patch_fractions, pointing_targets
 from steervit.training.recipe import DataSettings, Recipe
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,8 @@ def read_validation(recipe: Recipe, index: Path | None) -> Mixture:
 
 def _unweighted(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {
-        name: {key: value for key, value in how.items() if key != "weight"} for name, how in sources.items()
+        name: {key: value for key, value in config.items() if key != "weight"}
+        for name, config in sources.items()
     }
 
 
@@ -57,7 +57,7 @@ def expressions(mixture: Mixture, count: int) -> Iterator[str]:
         yield mixture.sample(*divmod(number, mixture.batch)).expression
 
 
-class Cutter:
+class Transform:
     """Makes samples of records for a model's image size, patches and normalisation."""
 
     def __init__(self, data: DataSettings, model: SteerViT) -> None:
@@ -88,15 +88,15 @@ class Cutter:
 class ValidationSamples:
     """The first `per_source` readable records of every source, in the mixture's own order."""
 
-    def __init__(self, mixture: Mixture, cutter: Cutter, per_source: int) -> None:
-        self._cutter = cutter
+    def __init__(self, mixture: Mixture, transform: Transform, per_source: int) -> None:
+        self._transform = transform
         self._records: list[Record] = []
         for source in mixture.sources:
             self._records += _readable(mixture, source.name, per_source)
         self.sources: Sequence[str] = [record.source for record in self._records]
 
     def __getitem__(self, index: int) -> Sample:
-        return self._cutter.whole(self._records[index])
+        return self._transform.whole(self._records[index])
 
 
 class MixtureSupply:
@@ -105,8 +105,8 @@ class MixtureSupply:
     def __init__(
         self, data: DataSettings, training: Mixture, validation: Mixture, model: SteerViT, per_source: int
     ) -> None:
-        self.data, self.mixture, self._cutter = data, training, Cutter(data, model)
-        self._validation = ValidationSamples(validation, self._cutter, per_source)
+        self.data, self.mixture, self._transform = data, training, Transform(data, model)
+        self._validation = ValidationSamples(validation, self._transform, per_source)
         self.validation_sources = self._validation.sources
         self.kinds = 0
 
@@ -116,8 +116,8 @@ class MixtureSupply:
             record = self.mixture.sample(step, slot, attempt)
             try:
                 if not self.data.augment:
-                    return self._cutter.whole(record)
-                return self._cutter.augmented(record, self.mixture.generator(step, slot, attempt))
+                    return self._transform.whole(record)
+                return self._transform.augmented(record, self.mixture.generator(step, slot, attempt))
             except RecordError as error:
                 log.warning("step %d: %s; another record of %s is taken", step, error, record.source)
         raise RecordError(f"{ATTEMPTS} records of one source in a row cannot be read: see the warnings above")

@@ -47,26 +47,26 @@ def run(job: MaskJob, processes: int = 1, progress: Callable[[int], None] = lamb
     if processes == 1:
         return _make(job, job.part, job.parts, 0, progress)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
-    told = context.Queue()
+    reports = context.Queue()
     workers = [
-        context.Process(target=_work, args=(job, number, processes, told), daemon=True)
+        context.Process(target=_work, args=(job, number, processes, reports), daemon=True)
         for number in range(processes)
     ]
     for worker in workers:
         worker.start()
     try:
-        return _followed(workers, told, progress)
+        return _followed(workers, reports, progress)
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
 
 
-def _followed(workers: Sequence[Any], told: Any, progress: Callable[[int], None]) -> int:
+def _followed(workers: Sequence[Any], reports: Any, progress: Callable[[int], None]) -> int:
     made, running = 0, set(range(len(workers)))
     while running:
         try:
-            number, kind, value = told.get(timeout=LOOK_EVERY)
+            number, kind, value = reports.get(timeout=LOOK_EVERY)
         except queue.Empty:
             for number in [n for n in running if not workers[n].is_alive()]:
                 raise RuntimeError(
@@ -84,7 +84,7 @@ def _followed(workers: Sequence[Any], told: Any, progress: Callable[[int], None]
     return made
 
 
-def _work(job: MaskJob, number: int, processes: int, told: Any) -> None:
+def _work(job: MaskJob, number: int, processes: int, reports: Any) -> None:
     import torch
 
     if job.device != "cuda":
@@ -95,13 +95,13 @@ def _work(job: MaskJob, number: int, processes: int, told: Any) -> None:
             job.part + job.parts * number,  # whatever their number, a machine's processes make its share
             job.parts * processes,
             number,
-            lambda count: told.put((number, "images", count)),
+            lambda count: reports.put((number, "images", count)),
         )
-        told.put((number, "made", made))
+        reports.put((number, "made", made))
     except (ValueError, OSError) as error:
-        told.put((number, "error", type(error)(str(error))))
+        reports.put((number, "error", type(error)(str(error))))
     except Exception:
-        told.put((number, "error", RuntimeError(f"process {number} failed:\n{traceback.format_exc()}")))
+        reports.put((number, "error", RuntimeError(f"process {number} failed:\n{traceback.format_exc()}")))
 
 
 def _make(job: MaskJob, process: int, processes: int, number: int, progress: Callable[[int], None]) -> int:

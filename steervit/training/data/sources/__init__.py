@@ -48,13 +48,15 @@ def read_mixture(
     Raises ValueError for unknown kinds and options, FileNotFoundError for files that are not there.
     """
     return Mixture(
-        [read_source(name, how, split, index) for name, how in sources.items()], batch, seed, fraction
+        [read_source(name, config, split, index) for name, config in sources.items()], batch, seed, fraction
     )
 
 
-def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: Path | None = None) -> Source:
+def read_source(
+    name: str, config: Mapping[str, Any], split: str = "train", index: Path | None = None
+) -> Source:
     """One source by its name and options. Errors name the source; see `read_mixture`."""
-    kind, weight, options = _checked(name, how)
+    kind, weight, options = _checked(name, config)
     root = options.pop("root", None)
     try:
         return Source(name, READERS[kind](root, split, index=index, **options), weight)
@@ -63,13 +65,13 @@ def read_source(name: str, how: Mapping[str, Any], split: str = "train", index: 
 
 
 def scene_shards(
-    name: str, how: Mapping[str, Any], index: Path, processes: int = 1
+    name: str, config: Mapping[str, Any], index: Path, processes: int = 1
 ) -> tuple[list[Path], float | None]:
     """The shards of training scenes of a source of kind `rendered`, drawn if need be, and its weight.
 
     `processes` draw them unless the source says how many. Raises as `read_source`, and ValueError for another kind.
     """
-    kind, weight, options = _checked(name, how)
+    kind, weight, options = _checked(name, config)
     if kind != "rendered":
         raise ValueError(
             f"source {name!r}: data.windows trains on rendered scenes, and this source is of kind {kind!r}; "
@@ -85,9 +87,9 @@ def scene_shards(
         raise type(error)(f"source {name!r}: {error}") from error
 
 
-def _checked(name: str, how: Mapping[str, Any]) -> tuple[str, float | None, dict[str, Any]]:
+def _checked(name: str, config: Mapping[str, Any]) -> tuple[str, float | None, dict[str, Any]]:
     """Kind, weight and options of a source, paths expanded. Raises ValueError for what no source has."""
-    options = dict(how)
+    options = dict(config)
     kind, weight = str(options.pop("kind", name)), options.pop("weight", None)
     if kind not in READERS:
         raise ValueError(

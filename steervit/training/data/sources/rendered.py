@@ -18,8 +18,8 @@ from steervit.files import write_whole
 from steervit.nano import scenes
 from steervit.training.data.index import Row, default_folder, open_records
 from steervit.training.data.records import Record, Records
+from steervit.training.data.workers import run_all
 from steervit.training.masks.run_length import MaskError, encode
-from steervit.training.workers import run_all
 
 FIRST_SEVERAL_SEED = 1 << 30  # of scenes with several defects; others are numbered from 0
 FIRST_VALIDATION_SEED = 1 << 31  # training scenes are never as many
@@ -169,8 +169,10 @@ class _DrawShard:
     def __call__(self, numbers: tuple[int, int]) -> None:
         from steervit.nano.scenes.shards import render_shards
 
-        how = self.drawing
-        render_shards(self.folder, *numbers, how.size, _photos(how.photos), numbers[1], how.several)
+        drawing = self.drawing
+        render_shards(
+            self.folder, *numbers, drawing.size, _photos(drawing.photos), numbers[1], drawing.several
+        )
 
 
 def _drawn_once(first: int, scenes: int, drawing: Drawing, processes: int, index: Path) -> list[Path]:
