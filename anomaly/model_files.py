@@ -51,7 +51,7 @@ def find_model(
     if not isinstance(model, str | Path):
         record = ModelRecord(model.name, "a model given in memory", "its owner's", _hashes_of(model))
         return FoundModel(record, model.image_size, MapSettings(), None, lambda: model)
-    from steervit.weights.loading import find_parts, load_parts
+    from steervit.weights.parts import find_parts
 
     with told():
         parts = find_parts(model, trunk=trunk, text_encoder=text_encoder)
@@ -61,6 +61,8 @@ def find_model(
     side = parts.checkpoint.config["vision_encoder"]["resolution"]
 
     def load() -> SteerViT:
+        from steervit.weights.loading import load_parts
+
         with told():
             return load_parts(parts, Path(str(model)).stem)
 

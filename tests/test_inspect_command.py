@@ -153,6 +153,29 @@ def test_an_output_folder_called_as_a_model_hides_nothing(tmp_path, monkeypatch)
         assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
+def test_what_is_done_is_told_without_importing_a_model_library(tmp_path):
+    draw(tmp_path / "a.png")
+    command = [
+        "inspect",
+        "--object",
+        "bottle",
+        "--quiet",
+        str(tmp_path / "a.png"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    code = (
+        "import atexit, sys; from anomaly.cli import main\n"
+        "atexit.register(lambda: print({'timm', 'transformers'} & set(sys.modules)))\n"
+        "main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_what_is_done_is_told_without_loading_a_model(tmp_path, monkeypatch):
     draw(tmp_path / "a.png")
     nano(tmp_path / "a.png", "--out", tmp_path / "out")

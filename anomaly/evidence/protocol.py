@@ -7,12 +7,14 @@ times a weight of the settings. Letters: T tiles, N patches of a tile, D width, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from anomaly.tiles import Tiling
-from steervit.inference.ensemble import Segmentation
+
+if TYPE_CHECKING:  # a run that has nothing left to do imports no model
+    from steervit.inference.ensemble import Segmentation
 
 
 @dataclass(frozen=True)
