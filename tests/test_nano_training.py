@@ -206,7 +206,7 @@ def test_features_are_computed_again_only_where_they_are_stale_or_missing(tmp_pa
     [
         (["data.sources={squares: {kind: lvis, root: x}}"], "'squares': data.windows trains on rendered"),
         (["data.sources.rendered.sizes=3"], "did you mean size"),
-        (["train.averaging=1.5"], "train.averaging from 0 to below 1"),
+        (["train.averaging=1.5"], "train.averaging to be below 1"),
         (["train.kinds=1", "model.fusion=early", "model.cross_attn_layers=[1]"], "needs model.fusion: late"),
     ],
 )

@@ -259,7 +259,7 @@ def test_settings_are_typed(setting, value):
     ("setting", "message"),
     [
         ("train.stps=1", "did you mean steps"),
-        ("train.steps", "expected --set key=value"),
+        ("train.steps", "expected a setting key=value"),
         ("train.steps=x", "a whole number"),
         ("train.steps.more=1", "'steps' is a value"),
         ("train.steps=[", "not readable YAML"),

@@ -129,9 +129,9 @@ def test_masks_are_those_that_visual_genome_reads(tmp_path, images, maker):
     assert good and all(row["area"] > 0 and 0 <= row["quality"] <= 1 for row in good)
     records = visual_genome.read(tmp_path / "vg", masks=out, validation_share=0.0)
     assert len(records) == len(good)
-    assert [record.load_mask().sum() for record in records] == [row["area"] for row in good]
+    assert [record.load()[1].sum() for record in records] == [row["area"] for row in good]
     made = maker(records[0].load_image(), [Box(10, 8, 20, 16)])[0][0]
-    np.testing.assert_array_equal(records[0].load_mask(), made)
+    np.testing.assert_array_equal(records[0].load()[1], made)
 
 
 def test_missing_and_damaged_images_get_rows_that_say_so(tmp_path, images, maker):

@@ -39,7 +39,7 @@ def test_every_source_gives_its_image_and_the_drawn_mask(tmp_path):
         for record in source.records:
             image, mask = record.load()
             assert image.shape == (*draw.SIZE_HW, 3) and mask.dtype == bool
-            np.testing.assert_array_equal(record.load_mask(), mask)
+            np.testing.assert_array_equal(record.load()[1], mask)
             if record.expression not in ("sky", "alarm clock"):  # these are larger, or drawn in two halves
                 np.testing.assert_array_equal(mask, draw.object_mask(), err_msg=str(record))
             sources.add(record.source)
@@ -100,7 +100,7 @@ def test_lvis_joins_instances_and_leaves_out_what_is_not_exhaustive(tmp_path):
         ("30", "alarm clock"),
         ("34", "cup"),
     ]
-    np.testing.assert_array_equal(records[1].load_mask(), draw.object_mask())  # its two halves
+    np.testing.assert_array_equal(records[1].load()[1], draw.object_mask())  # its two halves
     assert said(lvis.read(tmp_path, single_instances=True)) == ["bow", "cup"]
     assert said(lvis.read(tmp_path, synonyms=True)) == ["alarm", "alarm clock", "bow", "cup"]
     with pytest.raises(FileNotFoundError, match=r"lvis_v1_val\.json"):
@@ -132,7 +132,7 @@ def test_visual_genome_takes_masks_from_shards(tmp_path):
     mask_shards.write_shard(mask_shards.shard_path(masks, 0, 1), rows, {"model": "drawn"})
     records = visual_genome.read(tmp_path, masks=masks, validation_share=0.0)
     assert [r.expression for r in records] == ["a yellow box", "the box is bright"]
-    np.testing.assert_array_equal(records[0].load_mask(), shape)
+    np.testing.assert_array_equal(records[0].load()[1], shape)
     assert records.missing.missing_masks == 4 and "4 regions have no mask" in str(records.missing)
     assert len(visual_genome.read(tmp_path, masks=masks, validation_share=0.0, min_quality=0.5)) == 1
 
@@ -141,8 +141,8 @@ def test_mapillary_joins_segments_and_leaves_out_crowds_and_void(tmp_path):
     draw.mapillary(tmp_path)
     records = {record.expression: record for record in mapillary.read(tmp_path)}
     assert set(records) == {"sky", "car parked"}
-    np.testing.assert_array_equal(records["car parked"].load_mask(), draw.object_mask())
-    assert records["sky"].load_mask().sum() == 40 * 64 - draw.object_mask().sum()
+    np.testing.assert_array_equal(records["car parked"].load()[1], draw.object_mask())
+    assert records["sky"].load()[1].sum() == 40 * 64 - draw.object_mask().sum()
     assert said(mapillary.read(tmp_path, "validation")) == ["car parked", "sky"]
     assert said(mapillary.read(tmp_path, min_share=0.3)) == ["sky"]
 
@@ -282,7 +282,7 @@ def test_rendered_scenes_are_kept_where_asked_for(tmp_path, monkeypatch):
     for record in kept:
         other = at[record.image_id, record.expression]
         np.testing.assert_array_equal(record.load_image(), other.load_image())
-        np.testing.assert_array_equal(record.load_mask(), other.load_mask())
+        np.testing.assert_array_equal(record.load()[1], other.load()[1])
     monkeypatch.setattr("steervit.nano.scenes.shards.render_scene", lambda *_: pytest.fail("drawn again"))
     assert said(read()) == said(kept)
     shards = next(tmp_path.glob("drawn/*"))

@@ -66,7 +66,7 @@ def test_smoke_goes_on_exactly_where_it_stopped(tmp_path):
     assert call("smoke", "--out", cut, *short(**few, train__steps=6)).exit_code == 0
     refused = call("smoke", "--out", cut, *short(**few, train__steps=10))
     assert refused.exit_code == 2
-    assert "--resume" in refused.output
+    assert "resume it, or choose another folder" in refused.output
     done = call("smoke", "--out", cut, "--resume", *short(**few, train__steps=10))
     assert done.exit_code == 0, done.output
     assert "going on from step 6" in done.output

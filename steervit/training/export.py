@@ -1,4 +1,4 @@
-"""Writes a trained model as a folder that `SteerViT.from_pretrained` and `--model` take."""
+"""Writes a trained model as a folder that `SteerViT.from_pretrained` takes."""
 
 from __future__ import annotations
 

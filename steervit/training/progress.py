@@ -70,7 +70,7 @@ def plot_run(folder: Path, out: Path | None = None) -> Path:
     try:
         lines = read_metrics(folder)
     except FileNotFoundError:
-        raise ValueError(f"no run in {folder}: expected {METRICS} in it, as `train --out` writes") from None
+        raise ValueError(f"no run in {folder}: expected {METRICS} in it, as training writes") from None
     if not lines:
         raise ValueError(
             f"{folder / METRICS} is empty: nothing was logged yet, wait for train.log_every steps"

@@ -190,18 +190,18 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _set(content: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
-        raise ValueError(f"expected --set key=value, such as train.steps=100, got {setting!r}")
+        raise ValueError(f"expected a setting key=value, such as train.steps=100, got {setting!r}")
     *tables, last = key.strip().split(".")
     for table in tables:
         if content.get(table) is None:
             content[table] = {}
         content = content[table]
         if not isinstance(content, dict):
-            raise ValueError(f"--set {setting}: {table!r} is a value and has no keys of its own")
+            raise ValueError(f"setting {setting}: {table!r} is a value and has no keys of its own")
     try:
         content[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"--set {setting}: the value is not readable YAML: {error}") from error
+        raise ValueError(f"setting {setting}: the value is not readable YAML: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def train(
     holds a run and `resume` is False.
     """
     if not resume and (out / "state").is_dir() and any((out / "state").iterdir()):
-        raise ValueError(f"{out} holds a run already: go on with it by --resume, or choose another --out")
+        raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
     with joined(device) as processes:
         if resume and processes.leads and not checkpoints(out / "state"):
             raise ValueError(NOTHING.format(out / "state"))

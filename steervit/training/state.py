@@ -36,7 +36,7 @@ FREE = {
     "train.pictures_every", "train.pictures", "train.export",
 }  # fmt: skip
 
-NOTHING = "nothing to go on from: no whole checkpoint in {}. Start without --resume"
+NOTHING = "nothing to go on from: no whole checkpoint in {}. Start anew instead of resuming"
 
 
 class NotFinite(ValueError):
@@ -167,12 +167,12 @@ def check_same_run(found: dict[str, Any], recipe: Recipe, frozen: str, out: Path
         raise ValueError(
             f"the run in {out} was started with {key} {before.get(key)!r}, now it is {now.get(key)!r}"
             + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
-            + "; go on with the same recipe, or start anew in another --out"
+            + "; go on with the same recipe, or start anew in another folder"
         )
     if found["frozen"] != frozen:
         raise ValueError(
             f"the run in {out} was started with another trunk or text encoder than is here now: give the "
-            "same weights, or start anew in another --out"
+            "same weights, or start anew in another folder"
         )
 
 

@@ -127,7 +127,7 @@ def slots(processes: Processes, batch: int) -> range:
     if batch % processes.count:
         raise ValueError(
             f"expected train.batch to be a multiple of the {processes.count} processes, got {batch}; "
-            f"--set train.batch={max(1, batch // processes.count) * processes.count} would do"
+            f"train.batch={max(1, batch // processes.count) * processes.count} would do"
         )
     share = batch // processes.count
     return range(processes.rank * share, (processes.rank + 1) * share)

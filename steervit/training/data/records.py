@@ -63,27 +63,12 @@ class Record:
             return self.image.load()
         return read_pixels(self.image)
 
-    def load_mask(self) -> np.ndarray:
-        """bool H x W, of the image's size (from its header). Raises `RecordError`."""
-        return self._mask(self._size_hw())
-
     def _mask(self, size_hw: tuple[int, ...]) -> np.ndarray:
         try:
             return self.mask.decode((size_hw[0], size_hw[1]))
         except MaskError as error:
             name = f"{self.expression!r} in {self.source}, image {self.image_id}"
             raise RecordError(f"cannot read the mask of {name}: {error}") from error
-
-    def _size_hw(self) -> tuple[int, ...]:
-        if not isinstance(self.image, Path):
-            return self.image.load().shape[:2]
-        from PIL import Image
-
-        try:
-            with Image.open(self.image, formats=FORMATS) as image:
-                return image.height, image.width
-        except Exception as error:
-            raise RecordError(f"cannot read the image {self.image} ({error}): fetch it again") from error
 
 
 @dataclass(frozen=True)

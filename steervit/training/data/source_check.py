@@ -11,8 +11,6 @@ from steervit.training.data.records import MissingReport, Record, RecordError
 from steervit.training.data.shuffle import shuffled
 from steervit.training.data.sources import read_source
 
-SPLITS = ("train", "validation")
-
 
 @dataclass(frozen=True)
 class SourceProblem:

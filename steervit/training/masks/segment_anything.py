@@ -18,8 +18,6 @@ from steervit.training.data.sources.visual_genome import REGIONS, find_in, regio
 from steervit.training.masks.mask_shards import MaskRow, readable, shard_path, write_shard
 from steervit.training.masks.run_length import Box, encode
 
-DEFAULT_MODEL = "facebook/sam2.1-hiera-large"
-
 
 @dataclass(frozen=True)
 class ImageBoxes:
