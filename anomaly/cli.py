@@ -6,6 +6,7 @@ Nothing here, nor at the top of any module in `anomaly.commands`, imports torch,
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from typing import Any
@@ -64,7 +65,7 @@ def _tell_crash(error: Exception, debug: bool) -> None:
     else:
         place = traceback.extract_tb(error.__traceback__)[-1]
         click.echo(f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})", err=True)
-    command = " ".join(["steer-anomaly --debug", *(word for word in sys.argv[1:] if word != "--debug")])
+    command = shlex.join(["steer-anomaly", "--debug", *(word for word in sys.argv[1:] if word != "--debug")])
     click.echo(
         f"This is an error of steer-anomaly {__version__}, not of your images or settings. Please report it "
         f"with what `{command}` prints.",
