@@ -435,3 +435,18 @@ def test_overlay_leaves_background_and_marks_even_one_pixel():
     ring = drawn[60:100, 780:820]
     assert ((ring[..., 1] > 200) & (ring[..., 0] < 60)).sum() > 20
     assert shrink(image, 5000) is image
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (5, 7), (300, 1200)])
+@pytest.mark.parametrize("fast", [True, False])
+def test_every_bit_of_a_heatmap_comes_back(tmp_path, monkeypatch, shape, fast):
+    import zlib
+
+    if not fast:  # where there is no fast deflate
+        monkeypatch.setattr("anomaly.pictures.encode.deflate", zlib)
+    bits = np.random.default_rng(0).integers(0, 2**32, shape, np.uint64).astype(np.uint32)
+    heatmap = np.where(np.isfinite(bits.view(np.float32)), bits.view(np.float32), np.float32(-0.0))
+    (tmp_path / "a.tiff").write_bytes(to_float_tiff(heatmap))
+    for read in (tifffile.imread, lambda p: cv2.imread(str(p), -1), lambda p: np.asarray(Image.open(p))):
+        found = read(tmp_path / "a.tiff")
+        assert found.dtype == np.float32 and found.reshape(shape).tobytes() == heatmap.tobytes()

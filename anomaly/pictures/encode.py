@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 
 import cv2
 import numpy as np
+import tifffile
 
-# Differences of neighbours, then deflate: half the size of the values themselves. Of the compressions that OpenCV
-# writes, it is the one that tifffile reads without a further package; Pillow reads it too.
-_TIFF = (
-    cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_ADOBE_DEFLATE,
-    cv2.IMWRITE_TIFF_PREDICTOR, cv2.IMWRITE_TIFF_PREDICTOR_HORIZONTAL,
-)  # fmt: skip
-_TIFF_UNCOMPRESSED = (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE)
+try:
+    from isal import isal_zlib as deflate  # five times as fast as Python's, at nearly the same size
+except ImportError:  # no build of it for every machine
+    import zlib as deflate  # type: ignore[no-redef]
+
+_STRIP = 1 << 18  # bytes of each piece that is compressed by itself
 
 
 def to_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -43,9 +44,29 @@ def to_image(extension: str, array: np.ndarray, *options: int) -> bytes:
 
 
 def to_float_tiff(heatmap: np.ndarray, compress: bool = True) -> bytes:
-    """H x W as a single-channel float32 TIFF; compression loses nothing."""
-    options = _TIFF if compress else _TIFF_UNCOMPRESSED
-    return _encoded(".tiff", np.ascontiguousarray(heatmap, np.float32), options)
+    """H x W as a single-channel float32 TIFF; compression loses nothing and takes about 10 ms for 1 MP.
+
+    Differences of neighbours' bits, then deflate (TIFF 6.0, predictor 2): half the size of the values. Of the
+    compressions that OpenCV reads, it is the one that tifffile reads without a further package; Pillow does too.
+    """
+    buffer = io.BytesIO()
+    if not compress:
+        tifffile.imwrite(buffer, np.ascontiguousarray(heatmap, np.float32), photometric="minisblack")
+        return buffer.getvalue()
+    bits = np.ascontiguousarray(heatmap, np.float32).view(np.int32)
+    differences = bits.copy()
+    differences[:, 1:] -= bits[:, :-1]
+    rows = max(1, _STRIP // (4 * bits.shape[1]))
+    strips = (deflate.compress(differences[i : i + rows], 1) for i in range(0, len(bits), rows))
+    tifffile.imwrite(
+        buffer, strips, shape=bits.shape, dtype=np.int32, rowsperstrip=rows, photometric="minisblack",
+        compression="zlib", predictor=2, metadata=None,
+    )  # fmt: skip
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer, mode="r+") as file:
+        # tifffile refuses this predictor for floats, though all who read it take the bits as they are.
+        file.pages[0].tags["SampleFormat"].overwrite(tifffile.SAMPLEFORMAT.IEEEFP)  # type: ignore[union-attr]
+    return buffer.getvalue()
 
 
 def _encoded(extension: str, array: np.ndarray, options: Iterable[int]) -> bytes:
