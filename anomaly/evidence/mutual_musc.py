@@ -77,8 +77,9 @@ def image_scores(scores: Tensor, size: int | tuple[int, int], grid: tuple[int, i
 def rescore(image_scores: Tensor, class_tokens: Tensor, neighbours: Sequence[int] = NEIGHBOURS) -> Tensor:
     """RsCIN (section 3.3): image scores (N,) smoothed over the images of the most similar class tokens (N, C).
 
-    Scores are brought to 0..1 over the set first; `neighbours` are the numbers of images averaged over, an
-    image's most similar ones, usually itself first. Raises `SteerAnomalyError` where these are not 1..N or a similarity has no sum to divide by.
+    Scores are brought to 0..1 over the set first. `neighbours`: numbers of images averaged over, those most similar,
+    usually the image itself first. Raises `SteerAnomalyError` where these are not 1..N, and where similarities sum
+    to zero.
     """
     if not neighbours or not all(1 <= k <= len(image_scores) for k in neighbours):
         raise SteerAnomalyError(
