@@ -12,9 +12,8 @@ import training_miniatures as draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steervit.training.data.mixture import Mixture, Source
+from steervit.training.data.mixture import Mixture, Source, shuffled
 from steervit.training.data.records import Record, RecordError
-from steervit.training.data.shuffle import shuffled
 from steervit.training.data.sources import read_mixture
 from steervit.training.masks import run_length as masks
 from steervit.training.masks.run_length import Box, MaskError, Png, Polygons, Rle, Segments, unpack

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steervit.training.data.mixture import shuffled
 from steervit.training.data.records import MissingReport, Record, RecordError
-from steervit.training.data.shuffle import shuffled
 from steervit.training.data.sources import read_source
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from steervit.training.data.index import Row, open_records
+from steervit.training.data.mixture import shuffled
 from steervit.training.data.records import Records
-from steervit.training.data.shuffle import shuffled
 from steervit.training.masks.mask_shards import MaskShards, shard_files
 from steervit.training.masks.run_length import Box, Mask
 
