@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Inspection:
     `activation` (a logit, a probability). `score` is the image's score in the same unit. `mask` is bool
     H x W. `is_anomalous` is `score >= threshold`, or None when no threshold is known for the model and the
     settings used; the mask is then empty, as it is for an image judged OK. `model` names what produced it.
+    `parts` are the maps that were added up, by name, each at a size of its own; where pictures were compared,
+    `compared_with` counts the others of the run and `closest` is the content hash of the most similar one.
     """
 
     score: float
@@ -41,6 +43,9 @@ class Inspection:
     object: str
     model: str
     milliseconds: float = 0.0
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    compared_with: int = 0
+    closest: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the maps, ready for JSON."""
@@ -52,6 +57,7 @@ class Inspection:
             "object": self.object,
             "model": self.model,
             "milliseconds": self.milliseconds,
+            "compared_with": self.compared_with,
         }
 
     def overlay(self, image: np.ndarray) -> np.ndarray:

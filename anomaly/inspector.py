@@ -7,11 +7,14 @@ Letters: P prompts, T tiles, S the model's image side in pixels, h x w patches, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +23,20 @@ import torch
 
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
+from anomaly.comparison import (
+    Comparison,
+    DescribedReferences,
+    ReferenceSet,
+    add_to,
+    compare,
+    in_company,
+    sampled,
+)
 from anomaly.decision.threshold import valid_point, with_given
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.dark_lines import dark_lines
+from anomaly.evidence.describers import Describer, EyesDescriber, TokenDescriber
+from anomaly.evidence.mutual import FeatureStore
 from anomaly.evidence.protocol import Evidence, Seen
 from anomaly.evidence.self_similarity import self_similarity
 from anomaly.inspection import Inspection
@@ -57,6 +71,8 @@ class Inspector:
     image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold`, `mask_threshold`,
     `self_similarity`, the weight of how unlike the rest of its image each patch is, and `dark_lines`, that of lines
     darker than their surroundings (cracks, cuts, gaps), both in logits per z-score.
+    `references` are good pictures of the part to compare with; with `mutual` the pictures of `inspect_set` are
+    compared with each other. Maps are then sums of z-scores, see `comparison`, and `activation` is "logit".
     Weights are loaded with the first image, or by `prepare`. Raises `SteerAnomalyError` for bad settings.
     """
 
@@ -77,6 +93,8 @@ class Inspector:
         precision: str = "fp32",
         trunk: str | Path | None = None,
         text_encoder: str | Path | None = None,
+        mutual: bool = False,
+        references: Sequence[Picture] = (),
     ) -> None:
         if precision not in PRECISIONS:
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
@@ -87,13 +105,16 @@ class Inspector:
             "activation": activation or None, "smooth": smooth, "scales": scales or None,
             "self_similarity": self_similarity, "dark_lines": dark_lines,
         }  # fmt: skip
-        maps = asdict(self._found.defaults) | {
-            name: value for name, value in given.items() if value is not None
-        }
+        maps = asdict(self._found.defaults)
+        maps |= {name: value for name, value in given.items() if value is not None}
+        self._describer = self._make_describer(maps.pop("description"))
+        self.mutual, self.references = mutual, ReferenceSet.of(references)
+        if company := self._company():
+            maps["activation"] = in_company(activation)
         self.settings = InspectionSettings(
             model=self.record.name, hashes=tuple(sorted(self.record.hashes.items())),
             image_size=self._found.image_size, prompts=self.prompts.prompts, contrast=self.prompts.contrast,
-            omega=float(omega), precision=precision, **maps,
+            omega=float(omega), precision=precision, company=company, **maps,
         )  # fmt: skip
         parse_scales(self.settings.scales)
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
@@ -101,6 +122,7 @@ class Inspector:
         self.point = with_given(shipped, threshold, mask_threshold, self.settings)
         self.device = _device(device, model)
         self._banks: dict[str, PromptBank] = {}
+        self._references: dict[str, DescribedReferences] = {}
         self._model: SteerViT | None = None
         self._loading = RLock()
 
@@ -133,7 +155,31 @@ class Inspector:
 
         In place of an image that cannot be judged stands the `NotJudged` that says why.
         """
-        return [self.conclude(one) for one in self.observe(images, object, channels)]
+        if self.mutual:
+            raise SteerAnomalyError(
+                "expected the whole set of pictures, since each is compared with all others: call inspect_set"
+            )
+        comparison = self.compare(object) if self.references else None
+        return [self.conclude(one, comparison) for one in self.observe(images, object, channels)]
+
+    def inspect_set(
+        self, images: Sequence[Picture], object: str = "object", channels: str = "rgb"
+    ) -> list[Inspection | NotJudged]:
+        """Inspect pictures of one part as a set: with `mutual` each is compared with the others.
+
+        Descriptions are kept on disk while it works. Raises `SteerAnomalyError` for fewer than two different pictures
+        that are to be compared with each other.
+        """
+        observed = self.observe(images, object, channels)
+        if not self.mutual:
+            comparison = self.compare(object) if self.references else None
+            return [self.conclude(one, comparison) for one in observed]
+        with TemporaryDirectory() as folder:
+            store = FeatureStore(Path(folder), self.description_hash)
+            for one in observed:
+                add_to(store, one)
+            comparison = self.compare(object, store, observed)
+        return [self.conclude(one, comparison) for one in observed]
 
     def observe(
         self, images: Sequence[Picture], object: str = "object", channels: str = "rgb"
@@ -145,27 +191,58 @@ class Inspector:
         evidence: list[dict[str, np.ndarray]] = [{} for _ in arrays]
         for tiling in self.tilings:
             for i, found in enumerate(self._segmented(arrays, tiling, name)):
-                seen = Seen(arrays[i], tiling, found, self._working_size(tiling))
-                one, parts = self._map(seen)
+                one, parts = self._map(Seen(arrays[i], tiling, found, self._working_size(tiling)))
                 maps[i].append(one)
                 evidence[i] = evidence[i] or parts  # for looking at: of the first scale
+        described = [self._describer(image) if self.settings.company else None for image in arrays]
+        seen = tuple(np.max([self._working_size(tiling) for tiling in self.tilings], 0).tolist())
         each = (time.perf_counter() - began) * 1000 / max(1, len(arrays))
         return [
-            Observation(heatmaps.mean_of_sizes(maps[i]), array.shape[:2], name, evidence[i], each)
-            for i, array in enumerate(arrays)
+            Observation(heatmaps.mean_of_sizes(own), image.shape[:2], seen, name, parts, each, description)
+            for own, image, parts, description in zip(maps, arrays, evidence, described, strict=True)
         ]
 
-    def conclude(self, observation: Observation) -> Inspection | NotJudged:
+    def compare(
+        self,
+        object: str,
+        store: FeatureStore | None = None,
+        observed: Iterable[Observation] = (),
+        finished: Path | None = None,
+    ) -> Comparison:
+        """What pictures are compared with: the references, and with `store` each other.
+
+        `observed` are the pictures whose descriptions `store` holds; they are gone through once. `finished` is a
+        folder where comparisons are kept for going on.
+        """
+        references = self._described_references(prompt_sets.object_name(object)) if self.references else None
+        own, keys = [], []
+        for one in observed:
+            assert one.description is not None  # in company every observation has one
+            keys.append(one.description.content)
+            own.append(sampled(one.own))
+        if references is not None:
+            own = references.own
+        return compare(own, store, keys, references.bank if references else None, finished)
+
+    def conclude(
+        self, observation: Observation, comparison: Comparison | None = None
+    ) -> Inspection | NotJudged:
         """The heatmap at the image's own size, its score, and the verdict where a threshold is known."""
         began = time.perf_counter()
-        small = heatmaps.smooth(observation.own, self.settings.smooth)
+        own, parts, compared = observation.own, observation.evidence, None
+        if comparison is not None and observation.description is not None:
+            compared = comparison.of(observation.description)
+            own, parts = comparison.total(own, compared)
+        small = heatmaps.smooth(heatmaps.resize(own, observation.seen_hw), self.settings.smooth)
         score = heatmaps.image_score(small)
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged("the model gave values that are not finite for this image")
-        heatmap = heatmaps.resize(small, observation.size_hw)
-        found = self._judge(heatmap, score, observation)
+        found = self._judge(heatmaps.resize(small, observation.size_hw), score, observation)
         milliseconds = observation.milliseconds + (time.perf_counter() - began) * 1000
-        return replace(found, milliseconds=milliseconds)
+        found = replace(found, milliseconds=milliseconds, parts=parts)
+        if compared is not None:
+            found = replace(found, compared_with=compared.partners, closest=compared.closest)
+        return found
 
     def prepare(self, object: str, last: bool = False) -> None:
         """Load the model and encode the prompts for `object` now.
@@ -194,6 +271,35 @@ class Inspector:
             "device": str(self.device),
         }
 
+    # Company ---------------------------------------------------------------------------------------------
+
+    @property
+    def description_hash(self) -> str:
+        """SHA-256 in hex of how pictures are described; descriptions of another hash cannot be compared."""
+        named = [self._describer.name, list(self.settings.hashes)]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+    def _make_describer(self, description: str) -> Describer:
+        if description == "eyes":
+            return EyesDescriber()
+        whole = Tiling(1, 1, (1, 1))
+        return TokenDescriber(
+            lambda: self.model, lambda image: self._pixels(whole.cut(image, self.model.image_size))
+        )
+
+    def _company(self) -> str | None:
+        parts = ["the other pictures of the run"] if self.mutual else []
+        if self.references:
+            parts.append(f"{len(self.references)} references {self.references.hash[:16]}")
+        return f"{' and '.join(parts)}, seen by {self._describer.name}" if parts else None
+
+    def _described_references(self, object: str) -> DescribedReferences:
+        with self._loading:
+            if object not in self._references:
+                observed = [one for image in self.references.images for one in self.observe([image], object)]
+                self._references[object] = DescribedReferences.of(observed)
+            return self._references[object]
+
     # Steps -----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -207,12 +313,15 @@ class Inspector:
         step = max(1, TILES_AT_ONCE // tiles)
         for start in range(0, len(images), step):
             cut = [tiling.cut(image, self.model.image_size) for image in images[start : start + step]]
-            pixels = torch.from_numpy(np.concatenate(cut)).permute(0, 3, 1, 2).float() / 255
-            found = self.model.segment((pixels - self._mean) / self._std, bank)
+            found = self.model.segment(self._pixels(np.concatenate(cut)), bank)
             yield from found.split(tiles)
 
+    def _pixels(self, tiles: np.ndarray) -> torch.Tensor:
+        """Tiles uint8 (T, S, S, 3) -> what the model takes, (T, 3, S, S)."""
+        return (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+
     def _map(self, seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """One map of the whole picture at working size, and the evidence in it by name."""
+        """One map of the whole picture, as fine as its evidence, and the evidence in it by name."""
         logits = seen.tiling.blend(seen.found.logits.cpu().numpy())
         contrast, parts = len(self.prompts.contrast), {}
         for name, evidence in EVIDENCE.items():
@@ -220,7 +329,7 @@ class Inspector:
                 parts[name] = evidence(seen)
                 logits = heatmaps.added(logits, weight * parts[name], contrast)
         one = heatmaps.average(heatmaps.activate(logits, self.settings.activation), contrast)
-        return heatmaps.resize(one, seen.size_hw), parts
+        return one, parts
 
     @cached_property
     def _mean(self) -> torch.Tensor:

@@ -6,17 +6,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from anomaly.evidence.descriptions import Description
+
 
 @dataclass(frozen=True)
 class Observation:
-    """`own` is the map of one image at the model's working size, float32, in the unit of the activation, not smoothed.
+    """`own` is the map of one image, float32, in the unit of the activation, neither smoothed nor enlarged.
 
-    `size_hw` is the image's own size, `object` the part's name as the prompts have it, `evidence` what spoke for a
-    defect besides the text, by name, in z-scores of this image, each at a size of its own.
+    It is as fine as what made it: a patch, or a cell of a patch; `seen_hw` are the pixels at which the model saw the
+    picture. `size_hw` is the image's own size, `object` the part's name as the prompts have it, `evidence` what spoke
+    for a defect besides the text, by name, in z-scores of this image, each at a size of its own. `description` is
+    what the picture's patches look like, where pictures are compared.
     """
 
     own: np.ndarray
     size_hw: tuple[int, int]
+    seen_hw: tuple[int, int]
     object: str
     evidence: dict[str, np.ndarray] = field(default_factory=dict)
     milliseconds: float = 0.0
+    description: Description | None = None

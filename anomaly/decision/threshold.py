@@ -38,13 +38,17 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class MapSettings:
-    """From logits to a heatmap; see `InspectionSettings`. As they are here: a published model's."""
+    """From logits to a heatmap; see `InspectionSettings`. As they are here: a published model's.
+
+    `description` says what makes its pictures comparable: `tokens` of its own, or `eyes`, nano's.
+    """
 
     activation: str = "softmax"
     smooth: float = 0.0
     scales: str = "1"
     self_similarity: float = 0.0
     dark_lines: float = 0.0
+    description: str = "tokens"
 
 
 # Settings of an `Inspector` that add nothing to what the text says: for asking whether a model listens.

@@ -7,6 +7,7 @@ Letters: B images, P prompts, N image tokens, L text tokens, D trunk width, H he
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,7 @@ class GatedCrossAttention(nn.Module):
     def _feed_forward(self, x: Tensor, omega: float) -> Tensor:
         if self.ff is None:
             return x
-        norm, first, _, second = self.ff
+        norm, first, second = self.ff[0], cast(nn.Linear, self.ff[1]), cast(nn.Linear, self.ff[3])
         change = feed_forward(norm(x), first, second)
         return x + self._strength("ff_gate", omega) * change
 

@@ -1,0 +1,153 @@
+"""A picture in company: its own map and its distance to other pictures, brought to one scale and added.
+
+Every part of the sum is in robust z-scores of what is ordinary here (the run's good majority, or the references), so
+the same number means the same oddness for any part; what is more ordinary than usual speaks against nothing.
+Letters: h x w patches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.descriptions import Description, content_hash
+from anomaly.evidence.mutual import Company, FeatureStore, Mutual, MutualSettings
+from anomaly.evidence.mutual_scale import RobustScale, robust_scale
+from anomaly.evidence.references import References
+from anomaly.heatmaps import resize
+from anomaly.observation import Observation
+from anomaly.pictures.images import as_rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FEWEST = 8  # pictures from which mutual scoring is on by itself
+SAMPLED = 4096  # values of each picture's own map that set the scale
+TEXT, COMPANY, REFERENCES = "text", "company", "references"  # parts of a score
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the others say of one picture: maps (h, w) of z-scores by part, and what it was compared with.
+
+    `partners`: how many other pictures of the run; `closest`: the key (content hash) of the most similar one.
+    """
+
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    partners: int = 0
+    closest: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The scale of own maps, and for each picture of a run, by content, what the others say of it."""
+
+    own_scale: RobustScale
+    references: References | None = None
+    mutual: Mapping[str, Mutual] = field(default_factory=dict)
+    mutual_scale: RobustScale | None = None
+
+    def of(self, description: Description) -> Compared:
+        """What the others say of one picture."""
+        parts: dict[str, np.ndarray] = {}
+        found = self.mutual.get(description.content)
+        if found is not None and self.mutual_scale is not None:
+            parts[COMPANY] = self.mutual_scale(found.scores).reshape(description.grid)
+        if self.references is not None:
+            parts[REFERENCES] = self.references.oddness(description)
+        return Compared(parts, found.partners if found else 0, found.closest if found else None)
+
+    def total(self, own: np.ndarray, compared: Compared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The sum of all parts at the size of `own` (a map of logits), and each part, 0 and more."""
+        parts = {TEXT: np.maximum(self.own_scale(own), 0)}
+        parts |= {name: np.maximum(one, 0) for name, one in compared.parts.items()}
+        total = np.stack([resize(one, own.shape) for one in parts.values()]).sum(0, dtype=np.float32)
+        return total, parts
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Good pictures to compare with, RGB uint8, each content once, in an order that files do not decide."""
+
+    images: tuple[np.ndarray, ...] = ()
+    contents: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pictures: Sequence[np.ndarray | Image | str | Path]) -> ReferenceSet:
+        """Read the pictures; raises `ImageError` for one that cannot be read."""
+        images = {content_hash(image): image for image in map(as_rgb, pictures)}
+        contents = tuple(sorted(images))
+        return cls(tuple(images[content] for content in contents), contents)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 in hex of the pictures' contents."""
+        return hashlib.sha256("".join(self.contents).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DescribedReferences:
+    """References as the model sees them: a bank of their patches, and values of their own maps (logits)."""
+
+    bank: References
+    own: list[np.ndarray]
+
+    @classmethod
+    def of(cls, observed: Sequence[Observation]) -> DescribedReferences:
+        """From what was observed of each."""
+        described = [one.description for one in observed if one.description is not None]
+        return cls(References(described), [sampled(one.own) for one in observed])
+
+
+def compare(
+    own: Sequence[np.ndarray],
+    store: FeatureStore | None,
+    keys: Sequence[str],
+    references: References | None = None,
+    finished: Path | None = None,
+    settings: MutualSettings | None = None,
+) -> Comparison:
+    """The comparison of a run.
+
+    `own` are values (see `sampled`) of the maps of what is ordinary: of the references where there are some, else of
+    all pictures. `store` holds the descriptions of the pictures `keys`, None when they are not compared with each
+    other; `finished` is a folder in which comparisons are kept for going on. Raises `SteerAnomalyError` for fewer
+    than two pictures of different content.
+    """
+    scale = robust_scale([one[np.isfinite(one)] for one in own])
+    if store is None:
+        return Comparison(scale, references)
+    mutual = Company(store, keys, settings or MutualSettings()).scores(finished)
+    return Comparison(scale, references, mutual, robust_scale([one.scores for one in mutual.values()]))
+
+
+def sampled(own: np.ndarray) -> np.ndarray:
+    """Values of a map, about 4,096 of them, evenly spread: enough to set a scale."""
+    step = max(1, int((own.size / SAMPLED) ** 0.5))
+    return own[::step, ::step].ravel()
+
+
+def add_to(store: FeatureStore, observation: Observation) -> None:
+    """Keep the description of a picture for comparing. Raises as `FeatureStore.add`."""
+    assert observation.description is not None  # in company every observation has one
+    patches = observation.description.patches
+    store.add(observation.description.content, [torch.from_numpy(patches).flatten(0, 1)])
+
+
+def in_company(activation: str | None) -> str:
+    """The activation of maps that are brought to one scale with others. Raises `SteerAnomalyError` for others."""
+    if activation not in (None, "logit"):
+        raise SteerAnomalyError(
+            f"expected the activation logit where pictures are compared, got {activation}: their maps are z-scores"
+        )
+    return "logit"
