@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 
 from anomaly.evidence.descriptions import content_hash
-from anomaly.evidence.references import References, Scale
+from anomaly.evidence.mutual_scale import RELATIVE
+from anomaly.evidence.references import References
 from anomaly.pictures.images import ImageError, read_image
 
 Kind = Literal["unreadable", "duplicate", "size", "aspect", "unlike"]
@@ -84,7 +86,9 @@ def check_likeness(names: Mapping[str, str], references: References) -> list[Fin
     if len(references) < ENOUGH:
         return []
     typical = np.array([float(np.mean(one)) for one in references.left_out])
-    odd = Scale.of(typical)(typical)
+    # Of so few numbers the deviation alone: a percentile would count the odd one among the usual ones.
+    spread = max(float(median_abs_deviation(typical, scale="normal")), RELATIVE * float(np.median(typical)))
+    odd = (typical - np.median(typical)) / max(spread, 1e-6)
     return [
         Finding(
             "unlike",

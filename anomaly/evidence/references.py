@@ -7,7 +7,6 @@ all, M of them kept, C channels. Sources: PatchCore (Roth et al. 2022, section 3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +16,12 @@ from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import Description
+from anomaly.evidence.mutual_scale import robust_scale
 
 BANK = 16384  # patches that are kept: ten pictures of 40 x 40 whole, larger sets by a coreset
 POOL = 4  # times BANK: as many patches are drawn before the coreset is chosen among them
 PROJECTED = 32  # channels in which the coreset is chosen; distances hardly change (Johnson-Lindenstrauss)
 EXPLAINED = 0.95  # share of the variance of the references' patches that their subspace keeps
-FLOOR = 0.1  # of the median: references that are copies of each other must not make everything else odd
 CHUNK = 1024  # patches compared at a time
 
 
@@ -93,25 +92,6 @@ class Subspace:
         return mean, vectors[:, :kept]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Turns distances into robust z-scores: 0 is the references' median patch, 1 a usual deviation from it."""
-
-    median: float
-    spread: float
-
-    @classmethod
-    def of(cls, distances: np.ndarray) -> Scale:
-        """The scale of good patches' distances, spread at least a tenth of their median."""
-        median = float(np.median(distances))
-        spread = 1.4826 * float(np.median(np.abs(distances - median)))
-        return cls(median, max(spread, FLOOR * median, 1e-6))
-
-    def __call__(self, distances: np.ndarray) -> np.ndarray:
-        """Distances -> z-scores, any shape."""
-        return ((distances - self.median) / self.spread).astype(np.float32)
-
-
 class References:
     """One to a few hundred good pictures, and how odd a picture's patches are beside them.
 
@@ -135,7 +115,7 @@ class References:
         self.contents = {one.content: number for number, one in enumerate(references)}
         self._way: Way = way(references)
         self.left_out = _left_out(references, self._way, way)
-        self.scale = Scale.of(np.concatenate([one.ravel() for one in self.left_out]))
+        self.scale = robust_scale(self.left_out)
 
     def __len__(self) -> int:
         return len(self.contents)
