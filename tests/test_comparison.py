@@ -1,0 +1,152 @@
+"""Pictures in company: compared with each other and with good ones, on one scale. Drawn parts, nano and its eyes."""
+
+import cv2
+import numpy as np
+import pytest
+
+from anomaly import Inspector
+from anomaly.comparison import Comparison, compare, sampled
+from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.evidence.mutual_scale import RobustScale
+
+pytestmark = pytest.mark.slow
+
+
+def part(seed, defect=False, side=160):
+    """A turned plate with three holes under slightly different light; a dent-like blotch where it is defective."""
+    random = np.random.default_rng(seed)
+    image = np.full((side, side, 3), 60 + random.integers(0, 10), np.float32)
+    cv2.circle(image, (side // 2, side // 2), 64, (150, 150, 155), -1, cv2.LINE_AA)
+    for angle in (0, 2.1, 4.2):
+        centre = (int(side / 2 + 36 * np.cos(angle)), int(side / 2 + 36 * np.sin(angle)))
+        cv2.circle(image, centre, 9, (30, 30, 30), -1, cv2.LINE_AA)
+    if defect:
+        x, y = random.integers(60, 100, 2)
+        cv2.ellipse(
+            image,
+            (int(x), int(y)),
+            (11, 6),
+            int(random.integers(180)),
+            0,
+            360,
+            (115, 80, 60),
+            -1,
+            cv2.LINE_AA,
+        )
+    image *= 1 + 0.05 * random.standard_normal()
+    return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def inspector():
+    return Inspector(mutual=True)
+
+
+def scores(inspector, images):
+    return np.array([found.score for found in inspector.inspect_set(images, "plate")])
+
+
+def test_defective_pictures_stand_out_in_company(inspector):
+    images = [part(i, defect=i < 4) for i in range(14)]
+    found = scores(inspector, images)
+    assert found[:4].min() > found[4:].max()
+
+
+def test_where_all_are_good_nothing_stands_out(inspector):
+    good = scores(inspector, [part(i) for i in range(12)])
+    mixed = scores(inspector, [part(i, defect=i == 0) for i in range(12)])
+    assert good.max() < mixed[0] / 2  # scores are not stretched until something is found
+    assert good.max() < 3 * np.median(good)
+
+
+def test_where_most_are_defective_the_good_ones_are_still_the_lowest(inspector):
+    found = scores(inspector, [part(i, defect=i < 8) for i in range(12)])
+    assert found[8:].max() < found[:8].min()
+
+
+def test_the_order_of_pictures_does_not_matter(inspector):
+    images = [part(i, defect=i < 2) for i in range(9)]
+    forth, back = scores(inspector, images), scores(inspector, images[::-1])[::-1]
+    assert np.array_equal(forth, back)
+
+
+@pytest.mark.parametrize("images", [[part(0)], [part(0)] * 4])
+def test_a_picture_is_never_compared_with_itself_or_its_copy(inspector, images):
+    with pytest.raises(SteerAnomalyError, match="at least 2 images of different content"):
+        inspector.inspect_set(images, "plate")
+
+
+def test_copies_in_a_set_get_one_score(inspector):
+    images = [part(i, defect=i == 0) for i in range(8)]
+    found = scores(inspector, [*images, images[0]])
+    assert found[0] == found[-1] == found.max()
+
+
+def test_black_pictures_of_mixed_sizes_and_aspects_are_answered_with_numbers(inspector):
+    images = [np.zeros((90, 60 + i, 3), np.uint8) for i in range(5)] + [part(1)]
+    found = inspector.inspect_set(images, "plate")
+    assert all(np.isfinite(one.score) for one in found)
+    assert [one.heatmap.shape for one in found] == [image.shape[:2] for image in images]
+
+
+def test_references_judge_one_picture_at_a_time():
+    one = Inspector(references=[part(i) for i in range(100, 106)])
+    good, bad = (one.inspect(part(7, defect), "plate") for defect in (False, True))
+    assert bad.score > 1.5 * good.score
+    assert set(bad.parts) == {"text", "references"}
+    peak = np.unravel_index(bad.heatmap.argmax(), bad.heatmap.shape)
+    assert np.abs(part(7, True).astype(int) - part(7).astype(int)).sum(2)[peak] > 20
+
+
+def test_a_reference_among_the_inputs_is_not_compared_with_its_copy():
+    defective = part(3, defect=True)
+    one = Inspector(references=[defective, *(part(i) for i in range(100, 105))])
+    others = [one.inspect(part(i), "plate").score for i in range(8, 11)]
+    assert one.inspect(defective, "plate").score > max(others)
+
+
+def test_both_kinds_of_company_are_added(inspector):
+    both = Inspector(mutual=True, references=[part(i) for i in range(100, 104)])
+    found = both.inspect_set([part(i, defect=i == 0) for i in range(6)], "plate")
+    assert set(found[0].parts) == {"text", "company", "references"}
+    assert found[0].compared_with == 5 and found[0].closest is not None
+    assert found[0].score == max(one.score for one in found)
+
+
+def test_settings_name_the_company_and_no_threshold_of_another_holds():
+    alone, refs = Inspector(), Inspector(references=[part(0)])
+    other = Inspector(references=[part(1)])
+    assert "1 references" in refs.settings.company
+    assert len({alone.settings.hash, refs.settings.hash, other.settings.hash}) == 3
+    assert refs.point is None and "company" in refs.why_unjudged
+    with pytest.raises(SteerAnomalyError, match="activation logit"):
+        Inspector(mutual=True, activation="sigmoid")
+
+
+def test_a_set_is_asked_for_as_a_set(inspector):
+    with pytest.raises(SteerAnomalyError, match="inspect_set"):
+        inspector.inspect(part(0))
+
+
+def test_the_sum_by_hand():
+    scale = RobustScale(centre=-3.0, width=2.0)
+    own = np.array([[-3.0, 1.0], [-9.0, -1.0]], np.float32)
+    total, parts = Comparison(scale).total(own, Comparison(scale).of(_described()))
+    assert np.array_equal(total, [[0, 2], [0, 1]])  # what is more ordinary than usual speaks against nothing
+    assert list(parts) == ["text"]
+
+
+def test_a_map_that_is_not_finite_is_not_judged_and_spoils_no_scale(inspector):
+    from dataclasses import replace
+
+    observed = inspector.observe([part(i) for i in range(3)], "plate")
+    broken = replace(observed[0], own=np.full_like(observed[0].own, np.nan))
+    comparison = compare([sampled(one.own) for one in (broken, *observed[1:])], None, [])
+    assert np.isfinite(comparison.own_scale.centre)
+    assert isinstance(inspector.conclude(broken, comparison), NotJudged)
+
+
+def _described():
+    from anomaly.evidence.descriptions import Description
+
+    return Description(np.zeros((1, 1, 4), np.float32), "ab" * 32)
