@@ -31,7 +31,8 @@ from anomaly.runs.rows import FAILURES, VERDICTS, ImageRow, to_csv
 from anomaly.runs.saving import OutputError, explained, save, save_json
 
 OURS = (
-    "results.csv", "results.jsonl", "report.html", "heatmaps", "masks", "overlays", "previews", "run.json",
+    "results.csv", "results.jsonl", "report.html", "heatmaps", "masks", "overlays", "previews", "observations",
+    "run.json",
 )  # fmt: skip
 _OTHERWISE = "choose another folder with --out, or pass --overwrite to delete them"
 
@@ -81,6 +82,15 @@ class ResultFolder:
         and what is to be kept of it is there. Images that failed are tried again.
         """
         return [path for path in paths if not self._is_done(path)]
+
+    def name_of(self, wanted: str, path: Path) -> str:
+        """What the files of an image are called: `wanted` where no other image has it; an image keeps its own."""
+        return self._names.given(wanted, _absolute(path))
+
+    @staticmethod
+    def stamp_of(path: Path) -> tuple[int | None, int | None]:
+        """Size and time of change of a file, by which an image is known again; None for one that is gone."""
+        return _stamp(path)
 
     def begin(
         self, name: str, path: Path, image: np.ndarray, inspection: Inspection

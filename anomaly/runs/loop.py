@@ -42,8 +42,36 @@ class Failure:
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 L = TypeVar("L", bound=Loaded)
+Found = TypeVar("Found")
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+
+def run_all(
+    items: Sequence[Item],
+    read: Callable[[Item], L],
+    work: Callable[[list[L]], Sequence[Found | NotJudged]],
+    doubt: Callable[[L, Found], str | None],
+    write: Callable[[L, Found], Callable[[], Row]],
+    *,
+    batch_size: int = 8,
+    workers: int = 1,
+) -> Iterator[tuple[Item, Row | Failure]]:
+    """Read every item, work on it and write it; yields each with its row or `Failure`, in the order of `items`.
+
+    `read` runs in threads of its own; a `SteerAnomalyError` from it is a `Failure`. `work` gets up to `batch_size`
+    of what was read at a time, in `workers` threads; where `doubt` gives a reason, its result is a `Failure` too.
+    `write` is called in order, in the caller's thread, and returns what is left to do; that is done in threads of
+    its own and gives the row. At most `PIXELS` pixels of images wait between two steps (but always one image).
+    Any other error ends the loop.
+    """
+    room = _Room()
+    share = max(1, min(batch_size, -(-len(items) // workers)))
+    with _pool(READERS) as readers, _pool(workers) as inspectors, _pool(WRITERS) as writers:
+        loaded = _ahead(readers, partial(_read, read, room), items, lambda: room.at_most(share + READERS))
+        batches = _batches(zip(items, loaded, strict=True), share, room)
+        found = _ahead(inspectors, partial(_work, work, doubt), batches, lambda: room.at_most(workers + 1))
+        yield from _ahead(writers, _done, _jobs(write, found), lambda: room.at_most(2 * WRITERS))
 
 
 def inspect_all(
@@ -55,21 +83,16 @@ def inspect_all(
     batch_size: int = 8,
     workers: int = 1,
 ) -> Iterator[tuple[Item, Row | Failure]]:
-    """Read, inspect and write every item; yields each with its row or `Failure`, in the order of `items`.
-
-    `read` runs in threads of its own; a `SteerAnomalyError` from it is a `Failure`. `inspect` gets up to
-    `batch_size` images at a time, in `workers` threads. `write` is called in order, in the caller's thread, and
-    returns what is left to do; that is done in threads of its own and gives the row. At most `PIXELS` pixels of
-    images wait between two steps (but always one image). Any other error ends the loop.
-    """
-    room = _Room()
-    share = max(1, min(batch_size, -(-len(items) // workers)))
-    with _pool(READERS) as readers, _pool(workers) as inspectors, _pool(WRITERS) as writers:
-        loaded = _ahead(readers, partial(_read, read, room), items, lambda: room.at_most(share + READERS))
-        batches = _batches(zip(items, loaded, strict=True), share, room)
-        found = _ahead(inspectors, partial(_inspect, inspect), batches, lambda: room.at_most(workers + 1))
-        jobs = ((item, _job(write, *result)) for batch in found for item, *result in batch)
-        yield from _ahead(writers, _done, jobs, lambda: room.at_most(2 * WRITERS))
+    """`run_all` where the work is a whole inspection, which is believed as `why_not_judged` allows."""
+    return run_all(
+        items,
+        read,
+        lambda loaded: inspect([one.image for one in loaded]),
+        lambda loaded, inspection: why_not_judged(loaded.image, inspection),
+        write,
+        batch_size=batch_size,
+        workers=workers,
+    )
 
 
 @contextmanager
@@ -153,34 +176,35 @@ def _batches(loaded: Iterable[_In], size: int, room: _Room) -> Iterator[list[_In
         yield batch
 
 
-def _inspect(
-    inspect: Callable[[list[np.ndarray]], Sequence[Inspection | NotJudged]],
+def _work(
+    work: Callable[[list[L]], Sequence[Found | NotJudged]],
+    doubt: Callable[[L, Found], str | None],
     batch: list[tuple[Item, L | Failure]],
-) -> list[tuple[Item, L | Failure, Inspection | Failure | None]]:
-    sound = [loaded.image for _, loaded in batch if not isinstance(loaded, Failure)]
-    found = iter(inspect(sound) if sound else ())
-    return [
-        (item, loaded, None if isinstance(loaded, Failure) else _judged(loaded.image, next(found)))
-        for item, loaded in batch
-    ]
+) -> list[tuple[Item, L | Failure, Found | Failure]]:
+    sound = [loaded for _, loaded in batch if not isinstance(loaded, Failure)]
+    results = iter(work(sound) if sound else ())
+    worked: list[tuple[Item, L | Failure, Found | Failure]] = []
+    for item, loaded in batch:
+        if isinstance(loaded, Failure):
+            worked.append((item, loaded, loaded))
+        elif isinstance(found := next(results), NotJudged):
+            worked.append((item, loaded, Failure(str(found))))
+        else:
+            reason = doubt(loaded, found)
+            worked.append((item, loaded, found if reason is None else Failure(reason)))
+    return worked
 
 
-def _judged(image: np.ndarray, found: Inspection | NotJudged) -> Inspection | Failure:
-    if isinstance(found, NotJudged):
-        return Failure(str(found))
-    reason = why_not_judged(image, found)
-    return found if reason is None else Failure(reason)
-
-
-def _job(
-    write: Callable[[L, Inspection], Callable[[], Row]],
-    loaded: L | Failure,
-    found: Inspection | Failure | None,
-) -> Callable[[], Row] | Failure:
-    if isinstance(loaded, Failure):
-        return loaded
-    assert found is not None
-    return found if isinstance(found, Failure) else write(loaded, found)
+def _jobs(
+    write: Callable[[L, Found], Callable[[], Row]],
+    batches: Iterable[list[tuple[Item, L | Failure, Found | Failure]]],
+) -> Iterator[tuple[Item, Callable[[], Row] | Failure]]:
+    for batch in batches:
+        for item, loaded, found in batch:
+            if isinstance(found, Failure):
+                yield item, found
+            elif not isinstance(loaded, Failure):
+                yield item, write(loaded, found)
 
 
 def _done(job: tuple[Item, Callable[[], Row] | Failure]) -> tuple[Item, Row | Failure]:

@@ -1,0 +1,123 @@
+"""A set is observed once, compared as a whole and judged; an interruption changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from anomaly.errors import NotJudged
+from anomaly.evidence.descriptions import Description
+from anomaly.inspection import Inspection
+from anomaly.observation import Observation
+from anomaly.runs.folder import ResultFolder
+from anomaly.runs.inspecting_sets import inspect_set_into
+from anomaly.runs.observations import Observations
+
+INFO = {"object": "part", "settings": {"model": "fake"}}
+
+
+class SetInspector:
+    """A pixel is as odd as it is brighter than the mean of the set."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.observed, self.fails_at = 0, fails_at
+
+    def describe(self):
+        return {"device": "none"}
+
+    def observe(self, images, object):
+        if self.fails_at is not None and self.observed >= self.fails_at:
+            raise KeyboardInterrupt
+        self.observed += len(images)
+        return [self._observe(image, object) for image in images]
+
+    def _observe(self, image, object):
+        own = image[::2, ::2, 0].astype(np.float32)
+        own[own == 255] = np.nan  # a picture that the model cannot look at
+        patches = np.random.default_rng(int(image[0, 0, 0])).random((2, 3, 4), np.float32)
+        return Observation(own, image.shape[:2], image.shape[:2], object, {"lines": own / 3}, 5.0,
+                           Description(patches, f"{image[0, 0, 0]}", (patches[::-1],)))  # fmt: skip
+
+    def conclude(self, observation, mean):
+        heatmap = np.kron(observation.own - mean, np.ones((2, 2), np.float32))
+        if observation.description.content == "77":
+            return NotJudged("nothing to compare it with")
+        return Inspection(float(heatmap.max()), None, heatmap, heatmap > 1e9, (), None, "part", "fake")
+
+
+def mean_of(observations):
+    return np.float32(np.mean([one.own.mean() for one in observations]))
+
+
+@pytest.fixture
+def paths(tmp_path) -> list[Path]:
+    folder = tmp_path / "img"
+    folder.mkdir()
+    for i in range(6):
+        Image.new("RGB", (6, 4), (10 * i, 0, 0)).save(folder / f"{i}.png")
+    return sorted(folder.iterdir())
+
+
+def inspect(paths, out, inspector, **more):
+    with ResultFolder(out, INFO) as folder:
+        return list(inspect_set_into(folder, paths, [paths[0].parent], inspector, "part", mean_of, **more))
+
+
+def test_every_image_is_judged_by_what_all_are_like(paths, tmp_path):
+    rows = inspect(paths, tmp_path / "out", SetInspector())
+    assert [row.score for row in rows] == [10 * i - 25.0 for i in range(6)]
+    assert np.all(tifffile.imread(tmp_path / "out/heatmaps/5.tiff") == 25)
+
+
+def test_an_interrupted_run_observes_nothing_twice_and_ends_alike(paths, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        inspect(paths, tmp_path / "out", SetInspector(fails_at=3), batch_size=1)
+    kept = len(list((tmp_path / "out/observations").iterdir()))
+    again = SetInspector()
+    rows = inspect(paths, tmp_path / "out", again)
+    assert kept >= 1 and again.observed == 6 - kept
+    whole = inspect(paths, tmp_path / "whole", SetInspector())
+    assert [row.score for row in rows] == [row.score for row in whole]
+
+
+def test_a_new_image_changes_the_others_verdicts_without_another_look(paths, tmp_path):
+    inspect(paths[:5], tmp_path / "out", SetInspector())
+    again = SetInspector()
+    rows = inspect(paths, tmp_path / "out", again)
+    assert again.observed == 1 and [row.score for row in rows] == [10 * i - 25.0 for i in range(6)]
+    Image.new("RGB", (6, 4), (200, 0, 0)).save(paths[0])
+    again = SetInspector()
+    assert inspect(paths, tmp_path / "out", again)[0].score == pytest.approx(200 - (200 + 150) / 6, abs=1e-4)
+    assert again.observed == 1
+
+
+def test_what_fails_is_no_part_of_the_set(paths, tmp_path):
+    paths[0].write_bytes(b"no image")
+    Image.new("RGB", (6, 4), (255, 0, 0)).save(paths[1])
+    Image.new("RGB", (6, 4), (77, 0, 0)).save(paths[2])
+    rows = {row.name: row for row in inspect(paths, tmp_path / "out", SetInspector())}
+    assert [rows[name].verdict for name in "012345"] == ["unreadable", "failed", "failed", *["unjudged"] * 3]
+    assert "not finite" in rows["1"].error and "nothing to compare" in rows["2"].error
+    assert rows["5"].score == pytest.approx(50 - (77 + 30 + 40 + 50) / 4, abs=1e-4)
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["counts"]["failed"] == 2
+
+
+def test_an_observation_comes_back(tmp_path):
+    observation = SetInspector()._observe(np.full((4, 6, 3), 9, np.uint8), "part")
+    kept = Observations(tmp_path)
+    kept.save("a/b", observation, (3, 4))
+    found = kept.load("a/b")
+    assert kept.has("a/b", (3, 4)) and not kept.has("a/b", (3, 5)) and not kept.has("a/c", (3, 4))
+    assert np.array_equal(found.own, observation.own) and found.own.dtype == np.float32
+    assert np.array_equal(found.evidence["lines"], observation.evidence["lines"])
+    assert (found.size_hw, found.seen_hw, found.object, found.milliseconds) == ((4, 6), (4, 6), "part", 5.0)
+    assert found.description.content == "9" and len(found.description.turned) == 1
+    np.testing.assert_allclose(found.description.patches, observation.description.patches, rtol=1e-3)
+    kept.path_of("a/b").write_bytes(b"torn")
+    assert not kept.has("a/b", (3, 4))
