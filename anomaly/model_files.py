@@ -51,7 +51,7 @@ def find_model(
     if not isinstance(model, str | Path):
         record = ModelRecord(model.name, "a model given in memory", "its owner's", _hashes_of(model))
         return FoundModel(record, model.image_size, MapSettings(), None, lambda: model)
-    from steervit.weights.parts import find_parts
+    from steervit.weights.finding import find_parts
 
     with told():
         parts = find_parts(model, trunk=trunk, text_encoder=text_encoder)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspector import Inspector
+from steervit.weights.finding import find_parts
 from steervit.weights.loading import load_pretrained
-from steervit.weights.parts import find_parts
 
 GOLDEN = Path(__file__).parent / "golden" / "steervit"
 TRUNK, TEXT = GOLDEN / "trunk.safetensors", GOLDEN / "tiny-roberta"

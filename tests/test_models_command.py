@@ -13,7 +13,7 @@ from anomaly.errors import SteerAnomalyError
 from steervit.weights import hub
 from steervit.weights.catalogue import NANO
 from steervit.weights.checkpoint import read_checkpoint
-from steervit.weights.parts import find_files
+from steervit.weights.finding import find_files
 
 PUBLISHED = Path(__file__).parent / "golden" / "steervit" / "steervit.pth"
 

@@ -1,7 +1,7 @@
 """Builds a SteerViT from its parts: the only place where the published names of parameters exist.
 
 A checkpoint holds what was trained (cross-attention, connector, head) and a config; which files the rest comes
-from is known by `parts`.
+from is known by `finding`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from steervit.modeling.model import SteerViT
 from steervit.modeling.text import TextEncoder
 from steervit.modeling.trunk import build_trunk, load_trunk, without_pooling
 from steervit.weights.checkpoint import Checkpoint
-from steervit.weights.parts import Found, find_parts
+from steervit.weights.finding import Found, find_parts
 
 TRUNK_PREFIX = "vision_model.trunk."
 
