@@ -125,7 +125,7 @@ def test_list_names_every_recipe():
         (["smoke", "--set", "train.stepz=1"], "did you mean steps"),
         (["smok"], "did you mean smoke"),
         (["smoke", "--set", "train.batch=0"], "expected train.batch to be at least 1, got 0"),
-        (["smoke", "--set", "train.averaging=1"], "train.averaging from 0 to below 1"),
+        (["smoke", "--set", "train.averaging=1"], "train.averaging to be below 1"),
         (["smoke", "--set", "data.windows.side=0"], "data.windows.side to be at least 1"),
         (["smoke", "--resume", "--out", "nowhere"], "nothing to go on from"),
     ],

@@ -47,7 +47,8 @@ class Mixture:
             raise ValueError(f"expected at least one record per step, got a batch of {batch}")
         if empty := [source.name for source in self.sources if not len(source.records)]:
             raise ValueError(f"expected records in every source, got none in {', '.join(empty)}")
-        self._sizes = [max(round(fraction * len(source.records)), 1) for source in self.sources]
+        self._lengths = [len(source.records) for source in self.sources]
+        self._sizes = [max(round(fraction * length), 1) for length in self._lengths]
         self._shares = _apportioned(self._weights(), sum(self._sizes))
         self._starts = np.cumsum([0, *self._shares])
 
@@ -105,7 +106,7 @@ class Mixture:
 
     def _kept(self, number: int, index: int) -> int:
         # A fixed order of the source, of which a fraction is the beginning; the seed has no say in it.
-        return shuffled(index, len(self.sources[number].records), SUBSET, number)
+        return shuffled(index, self._lengths[number], SUBSET, number)
 
     def _weights(self) -> list[float]:
         weights = [source.weight for source in self.sources]
