@@ -106,7 +106,7 @@ def test_a_changed_mask_counts_anew(cup, tmp_path):
 
 def test_other_settings_are_refused_in_the_same_folder(cup, tmp_path):
     run(cup, tmp_path / "out")
-    with pytest.raises(SteerAnomalyError, match=r'model: "fake" there, "better" now.*another --out'):
+    with pytest.raises(SteerAnomalyError, match=r'model: "fake" there, "better" now.*another folder'):
         run(cup, tmp_path / "out", FakeInspector(name="better"))
 
 

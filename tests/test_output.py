@@ -262,7 +262,7 @@ def test_an_unwritable_folder(tmp_path, monkeypatch, code):
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(OutputError, match=rf"{os.strerror(code)}; nothing was written yet.*--out"):
+    with pytest.raises(OutputError, match=rf"{os.strerror(code)}; nothing was written yet.*another folder"):
         ResultFolder(tmp_path / "out", INFO)
 
 
@@ -273,7 +273,7 @@ def test_other_settings_need_another_folder_or_overwrite(photos, tmp_path):
     (out / "notes.txt").write_text("mine")
     other = INFO | {"object": "vial", "settings": {"model": "nano", "omega": 0.6, "device": "cuda"}}
     with pytest.raises(
-        OutputError, match=r'object: "bottle" there, "vial" now; omega: 1\.0 there, 0\.6 now.*--over'
+        OutputError, match=r'object: "bottle" there, "vial" now; omega: 1\.0 there, 0\.6 now.*overwritten'
     ):
         ResultFolder(out, other)
     assert len(lines(out)) == 4  # nothing was touched

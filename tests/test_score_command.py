@@ -161,7 +161,7 @@ def test_maps_of_another_size_need_resize(evaluated):
         tifffile.imwrite(path, cv2.resize(tifffile.imread(path), (16, 12), interpolation=cv2.INTER_AREA))
     arguments = (score, evaluated / "run", "--gt", evaluated / "data", "--draws", 0)
     with pytest.raises(
-        SteerAnomalyError, match=r"no image was counted.*is 16 x 12 px, its image 32 x 24 px.*--resize"
+        SteerAnomalyError, match=r"no image was counted.*is 16 x 12 px, its image 32 x 24 px.*have it resized"
     ):
         run(*arguments)
     run(*arguments, "--resize", "--out", evaluated / "scored")

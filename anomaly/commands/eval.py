@@ -97,7 +97,9 @@ def _run(
     options: dict[str, Any],
     processes: Processes,
 ) -> bool:
+    from anomaly.errors import SteerAnomalyError
     from anomaly.evaluation.run import evaluate
+    from anomaly.runs.saving import OutputError
 
     card, categories = _categories(benchmark, root, mine)
     inspector = inspection.make_inspector(**options)
@@ -111,6 +113,8 @@ def _run(
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is done is kept in {out}: run the same command to go on", err=True)
         raise click.exceptions.Exit(exit_codes.INTERRUPTED) from None
+    except OutputError as error:
+        raise SteerAnomalyError(f"{error} (--out names the folder)") from error
     if processes.leads:
         doubts = [images.note for images in categories if images.note]
         summary = _summary(card, root, settings, results, mine, how, doubts)

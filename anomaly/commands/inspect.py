@@ -71,8 +71,10 @@ def inspect(
     INPUTS are images, folders (searched to any depth), globs, or text files listing images. Run the same
     command again and it continues where it stopped.
     """
+    from anomaly.errors import SteerAnomalyError
     from anomaly.pictures.inputs import collect
     from anomaly.runs.folder import ResultFolder
+    from anomaly.runs.saving import OutputError
 
     paths = collect(inputs)
     inspector = make_inspector(**options)
@@ -87,6 +89,10 @@ def inspect(
             f"interrupted; what was done is in {out}: run the same command again to continue", err=True
         )
         sys.exit(exit_codes.INTERRUPTED)
+    except OutputError as error:
+        raise SteerAnomalyError(
+            f"{error} (--out names the folder, --overwrite deletes its results)"
+        ) from error
     _summarise(counts, inspector, Path(out))
     sys.exit(_exit_code(counts, fail_on_defect))
 

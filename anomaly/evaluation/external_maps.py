@@ -47,7 +47,7 @@ class MapSet:
             raise SteerAnomalyError(
                 f"{self.paths[sample.key]}: the map is {score_map.shape[1]} x {score_map.shape[0]} px, its image "
                 f"{size_hw[1]} x {size_hw[0]} px. Figures are defined at the image's own size: write the map at "
-                "that size, or add --resize to have it resized bilinearly"
+                "that size, or have it resized bilinearly (`resize`)"
             )
         import cv2
 

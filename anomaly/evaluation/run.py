@@ -20,10 +20,10 @@ from anomaly.evaluation.scoring import CategoryResult, require_counted, score_ca
 from anomaly.pictures.maps import read_map
 from anomaly.runs import claim
 from anomaly.runs.inspecting import BatchInspector
-from anomaly.runs.saving import explained, save_json
+from anomaly.runs.saving import OutputError, explained, save_json
 from steervit.processes import Processes
 
-OTHERWISE = "give another --out, or delete that folder"
+OTHERWISE = "choose another folder, or delete that one"
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,14 @@ def _drop_maps(maps: Path, result: CategoryResult) -> None:
 def claim_folder(out: Path, about: dict[str, Any], processes: Processes) -> None:
     """Makes `out` this run's folder, or joins the run it holds when that has the same benchmark, settings, version.
 
-    `about` has the keys `benchmark` and `settings`. Raises `SteerAnomalyError`, in all processes.
+    `about` has the keys `benchmark` and `settings`. Raises `OutputError`, in all processes.
     """
     problem = _claim(out, about) if processes.leads else None
     problem = processes.gather(problem)[0]
     if problem is None and not (out / "run.json").is_file():
-        problem = (
-            f"{out}: process {processes.rank} does not see the folder of process 0; --out must be shared"
-        )
+        problem = f"{out}: process {processes.rank} does not see the folder of process 0; it must be one that all share"
     if any(found := [p for p in processes.gather(problem) if p]):
-        raise SteerAnomalyError(found[0])
+        raise OutputError(found[0])
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -40,7 +40,7 @@ def folder_test_sets(
     """
     folders = folder_categories(root)
     if unknown := [name for name in names if name not in folders]:
-        raise SteerAnomalyError(f"--category {unknown[0]}: not in {root}; there are: {', '.join(folders)}")
+        raise SteerAnomalyError(f"no category {unknown[0]!r} in {root}; there are: {', '.join(folders)}")
     found = []
     for name in names or folders:
         samples = folder_samples(folders[name])

@@ -63,13 +63,13 @@ def read_run(out: Path, ours: Sequence[str] = ()) -> dict[str, Any] | None:
             return None
         raise OutputError(
             f"{out} holds {', '.join(taken)} but no run.json of an earlier run, so they may be somebody else's; "
-            "choose another folder with --out"
+            "choose another folder for the results"
         ) from None
     except (ValueError, KeyError, TypeError):
         pass
     raise OutputError(
         f"expected {path} to be the record of an earlier run, but it is not one; "
-        "choose another folder with --out"
+        "choose another folder for the results"
     )
 
 

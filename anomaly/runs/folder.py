@@ -34,7 +34,7 @@ OURS = (
     "results.csv", "results.jsonl", "report.html", "heatmaps", "masks", "overlays", "previews", "observations",
     "run.json",
 )  # fmt: skip
-_OTHERWISE = "choose another folder with --out, or pass --overwrite to delete them"
+_OTHERWISE = "choose another folder, or have them overwritten"
 
 
 class ResultFolder:

@@ -102,7 +102,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
     except BlockingIOError as error:
         file.close()
         raise SteerAnomalyError(
-            f"another run is writing to {path.parent}; wait for it or choose another folder with --out"
+            f"another run is writing to {path.parent}; wait for it or choose another folder"
         ) from error
     except OSError:
         pass  # a file system without locks

@@ -124,7 +124,7 @@ def why_not_judged(image: np.ndarray, inspection: Inspection) -> str | None:
     if np.isfinite(inspection.score) and np.isfinite(inspection.heatmap).all():
         return None
     return (
-        "the model gave values that are not finite (NaN or infinite) for this image. Try --precision fp32, or "
+        "the model gave values that are not finite (NaN or infinite) for this image. Try precision fp32, or "
         "look for broken weights (`steer-anomaly models info`)"
     )
 

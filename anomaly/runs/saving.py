@@ -49,5 +49,5 @@ def _advice(error: OSError, out: Path, what: str, done: int | None) -> str:
         )
     if isinstance(error, FileExistsError | NotADirectoryError):
         place = error.filename or out
-        return f"expected a folder for the results, but {place} is a file; choose another --out"
-    return f"cannot write {what} in {out}: {reason}; {kept}. Make it writable or choose another --out"
+        return f"expected a folder for the results, but {place} is a file; choose another one"
+    return f"cannot write {what} in {out}: {reason}; {kept}. Make it writable or choose another folder"

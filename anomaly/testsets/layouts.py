@@ -145,7 +145,7 @@ def _category_folder(card: Card, root: Path, category: Category) -> Path:
     if category.name not in present_categories(card, root):
         raise SteerAnomalyError(
             f"{root} has no folder {category.folder or category.name!r}; expected it there for {card.title}. "
-            "Leave that category out with --category, or unpack the archive again"
+            "Leave that category out, or unpack the archive again"
         )
     return root / (category.folder or category.name)
 
