@@ -1,6 +1,6 @@
 """What mutual scoring costs, and what its faster default loses against MuSc as published.
 
-    python benchmarks/mutual.py [--threads 1] [--images 100] [--plain 4] [--each-degree]
+    python benchmarks/mutual.py [--threads 1] [--images 100] [--plain 4] [--each-degree] [--precision single]
 
 Tokens are drawn: a part's layout, each image's own smooth deviation, noise, and defects planted in half of the
 images; and pure noise, where no patch is like any other and ranks are chance. MuSc is written plainly: for each
@@ -17,11 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Precision = Literal["half", "single"]
 
 LAYERS, CHANNELS, SIDE = 3, 768, 24  # of a published trunk at 336 pixels
 NANO_CHANNELS, NANO_SIDE = 176, 40
@@ -37,7 +40,8 @@ LOWEST = 0.3
 @click.option(
     "--each-degree", is_flag=True, help="Also ours with the three degrees apart: three times the cost."
 )
-def main(threads: int, images: int, plain: int, each_degree: bool) -> None:
+@click.option("--precision", type=click.Choice(["half", "single"]), default="half", show_default=True)
+def main(threads: int, images: int, plain: int, each_degree: bool, precision: Precision) -> None:
     """Print a table of seconds an image and rank correlations."""
     torch.set_num_threads(threads)
     rows = [plain * place // plain * images // plain for place in range(plain)]
@@ -50,16 +54,21 @@ def main(threads: int, images: int, plain: int, each_degree: bool) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, draw in (("structured", structured), ("noise", noise)):
         tokens, planted = draw(images, SIDE, CHANNELS, LAYERS)
-        compare(name, tokens, planted, rows if draw is structured else rows[:2], each_degree)
+        compare(name, tokens, planted, rows if draw is structured else rows[:2], each_degree, precision)
         del tokens
     tokens, planted = structured(images, NANO_SIDE, NANO_CHANNELS, 1)
     described = [torch.stack([one.to(torch.float16) for one in tokens[0]])]
-    scores, wall, cpu = ours(described, standardise=True)
+    scores, wall, cpu = ours(described, precision, standardise=True)
     line("nano's", "ours, standardised", wall, cpu, "-", "-", auroc(scores, planted))
 
 
 def compare(
-    name: str, tokens: list[Tensor], planted: Tensor | None, rows: list[int], each_degree: bool
+    name: str,
+    tokens: list[Tensor],
+    planted: Tensor | None,
+    rows: list[int],
+    each_degree: bool,
+    precision: Precision,
 ) -> None:
     """Print the rows of one kind of tokens, N x L x C a layer."""
     from anomaly.evidence.mutual import describe_neighbourhood, lnamd
@@ -75,7 +84,7 @@ def compare(
         for layer in tokens:
             described += [one.half() for one in describe(layer)]
         spent = (time.perf_counter() - start) / len(layer), (time.process_time() - start_cpu) / len(layer)
-        scores, own, own_cpu = ours(described)
+        scores, own, own_cpu = ours(described, precision)
         ratio = wall / (own + spent[0])
         correlation = f"{spearman(exact, scores[rows]):.4f}"
         line(
@@ -106,7 +115,9 @@ def plainly(tokens: list[Tensor], rows: list[int]) -> tuple[Tensor, float, float
     return total / (len(DEGREES) * len(tokens)), *share.tolist()
 
 
-def ours(described: list[Tensor], standardise: bool = False) -> tuple[Tensor, float, float]:
+def ours(
+    described: list[Tensor], precision: Precision, standardise: bool = False
+) -> tuple[Tensor, float, float]:
     """Scores (N, L) by way of files, as the tool does it, and wall and CPU seconds an image."""
     from anomaly.evidence.mutual import FeatureStore, MutualSettings, mutual_scores
 
@@ -117,7 +128,7 @@ def ours(described: list[Tensor], standardise: bool = False) -> tuple[Tensor, fl
         with clock(share, count):
             for number, key in enumerate(keys):
                 store.add(key, [layer[number] for layer in described])
-            found = mutual_scores(store, keys, MutualSettings(standardise=standardise))
+            found = mutual_scores(store, keys, MutualSettings(standardise=standardise, precision=precision))
     return torch.stack([torch.from_numpy(found[key].scores) for key in keys]), *share.tolist()
 
 

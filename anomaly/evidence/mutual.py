@@ -90,7 +90,7 @@ class Company:
                 "add images of the same part, or switch mutual scoring off"
             )
         self.slots = min(self.settings.partners, len(self.keys) - 1)
-        self.scale = RunScale.of([store.moments(key) for key in self.keys], self.settings.standardise)
+        self.scale = RunScale.of((store.moments(key) for key in self.keys), self.settings.standardise)
         self.dtype = fast_dtype() if self.settings.precision == "half" else torch.float32
 
     @property

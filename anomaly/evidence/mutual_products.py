@@ -8,7 +8,7 @@ near neighbours lose nothing. Knows nothing of which images meet. Letters: L pat
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,25 +36,25 @@ class RunScale:
     spread: list[float]
 
     @classmethod
-    def of(cls, moments: Sequence[Sequence[Moments]], standardise: bool) -> RunScale:
-        """From the moments of each image's layers. Raises `SteerAnomalyError` where images differ in layers."""
-        kinds = {tuple(len(layer.mean) for layer in layers) for layers in moments}
+    def of(cls, moments: Iterable[Sequence[Moments]], standardise: bool) -> RunScale:
+        """From the moments of each image's layers, one image after the other. Every image counts alike.
+
+        Raises `SteerAnomalyError` where images differ in layers, and without any.
+        """
+        sums: list[Tensor] = []
+        kinds, count = set(), 0
+        for layers in moments:
+            pairs = [torch.stack([layer.mean, layer.square]) for layer in layers]
+            kinds.add(tuple(pair.shape[1] for pair in pairs))
+            if len(kinds) > 1:
+                break
+            sums = [one + pair for one, pair in zip(sums, pairs, strict=True)] if sums else pairs
+            count += 1
         if len(kinds) != 1:
             raise SteerAnomalyError(
                 f"expected all images to have layers of the same channels, got {sorted(kinds)}"
             )
-        means, factors, spreads = [], [], []
-        for layers in zip(*moments, strict=True):
-            mean = torch.stack([layer.mean for layer in layers]).mean(0)
-            variance = torch.stack([layer.square for layer in layers]).mean(0) - mean.square()
-            deviation = variance.clamp_min(0).sqrt()
-            varies = deviation > STEADY * deviation.max()
-            factor = torch.where(varies, 1 / deviation, 0) if standardise else torch.ones_like(deviation)
-            spread = float((2 * (deviation * factor).square().sum()).sqrt())
-            means.append(mean.float())
-            factors.append(factor.float())
-            spreads.append(spread or 1.0)  # every patch alike: all distances are zero, whatever the unit
-        return cls(means, factors, spreads)
+        return cls(*map(list, zip(*(_scaled(one / count, standardise) for one in sums), strict=True)))
 
     def __call__(self, layers: Sequence[Tensor]) -> list[Tensor]:
         """The layers (L, C) of one image -> float32, on the scale of the run."""
@@ -62,6 +62,20 @@ class RunScale:
             (layer.float() - mean) * factor
             for layer, mean, factor in zip(layers, self.mean, self.factor, strict=True)
         ]
+
+
+def _scaled(moments: Tensor, standardise: bool) -> tuple[Tensor, Tensor, float]:
+    # Mean and mean square over the run, (2, C) -> mean, factor and spread.
+    mean, square = moments
+    deviation = (square - mean.square()).clamp_min(0).sqrt()
+    varies = deviation > STEADY * deviation.max()
+    factor = torch.where(varies, 1 / deviation, 0) if standardise else torch.ones_like(deviation)
+    spread = float((2 * (deviation * factor).square().sum()).sqrt())
+    return (
+        mean.float(),
+        factor.float(),
+        spread or 1.0,
+    )  # every patch alike: all distances are zero, in any unit
 
 
 class Prepared:
