@@ -43,6 +43,7 @@ class Compared:
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     partners: int = 0
     closest: str | None = None
+    distance: float | None = None  # from the references, see `References.distance`
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class Comparison:
         found = self.mutual.get(description.content)
         if found is not None and self.mutual_scale is not None:
             parts[COMPANY] = self.mutual_scale(found.scores).reshape(description.grid)
+        distance = None
         if self.references is not None:
             parts[REFERENCES] = self.references.oddness(description)
-        return Compared(parts, found.partners if found else 0, found.closest if found else None)
+            distance = self.references.distance(parts[REFERENCES])
+        return Compared(parts, found.partners if found else 0, found.closest if found else None, distance)
 
     def total(self, own: np.ndarray, compared: Compared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sum of all parts at the size of `own` (a map of logits), and each part, 0 and more."""
@@ -78,6 +81,7 @@ class ReferenceSet:
 
     images: tuple[np.ndarray, ...] = ()
     contents: tuple[str, ...] = ()
+    described: DescribedReferences | None = None  # pictures that were described before need not be there
 
     @classmethod
     def of(cls, pictures: Sequence[np.ndarray | Image | str | Path]) -> ReferenceSet:
@@ -86,8 +90,13 @@ class ReferenceSet:
         contents = tuple(sorted(images))
         return cls(tuple(images[content] for content in contents), contents)
 
+    @classmethod
+    def of_described(cls, described: DescribedReferences) -> ReferenceSet:
+        """Pictures that were described before, such as those of a profile."""
+        return cls((), tuple(described.bank.contents), described)
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.contents)
 
     @property
     def hash(self) -> str:
@@ -107,6 +116,20 @@ class DescribedReferences:
         """From what was observed of each."""
         described = [one.description for one in observed if one.description is not None]
         return cls(References(described), [sampled(one.own) for one in observed])
+
+    @classmethod
+    def of_arrays(cls, contents: Sequence[str], arrays: Mapping[str, np.ndarray]) -> DescribedReferences:
+        """The inverse of `to_arrays`; see `References.of_arrays`. Raises `SteerAnomalyError` for a missing array."""
+        try:
+            return cls(References.of_arrays(contents, arrays), [arrays["own"]])
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            if isinstance(error, SteerAnomalyError):
+                raise
+            raise SteerAnomalyError(f"expected the arrays of references, got none such as {error}") from error
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """For a profile: arrays by name, everything but the hashes of the pixels."""
+        return self.bank.to_arrays() | {"own": np.concatenate(self.own)}
 
 
 def compare(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from anomaly.decision.gate import Look
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Inspection:
     settings used; the mask is then empty, as it is for an image judged OK. `model` names what produced it.
     `parts` are the maps that were added up, by name, each at a size of its own; where pictures were compared,
     `compared_with` counts the others of the run and `closest` is the content hash of the most similar one.
+    With a profile, `p_value` is the share of its good parts that score as high (0..1, one added), `spreads` how many
+    times their usual spread the score lies above the usual one (None where they are all alike), and `unfit` says, in
+    sentences, why the photograph is not fit to be judged; `is_anomalous` is then None. `look` is what the gate saw.
     """
 
     score: float
@@ -46,6 +52,10 @@ class Inspection:
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     compared_with: int = 0
     closest: str | None = None
+    p_value: float | None = None
+    spreads: float | None = None
+    unfit: tuple[str, ...] = ()
+    look: Look | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the maps, ready for JSON."""
@@ -58,6 +68,9 @@ class Inspection:
             "model": self.model,
             "milliseconds": self.milliseconds,
             "compared_with": self.compared_with,
+            "p_value": self.p_value,
+            "spreads": self.spreads,
+            "unfit": list(self.unfit),
         }
 
     def overlay(self, image: np.ndarray) -> np.ndarray:
@@ -71,7 +84,9 @@ class Inspection:
 
     @property
     def verdict(self) -> str:
-        """`defect`, `ok`, or `unjudged` when there is no threshold."""
+        """`defect`, `ok`, `unfit` to be judged, or `unjudged` when there is no threshold."""
+        if self.unfit:
+            return "unfit"
         if self.is_anomalous is None:
             return "unjudged"
         return "defect" if self.is_anomalous else "ok"

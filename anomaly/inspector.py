@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,11 @@ from anomaly.comparison import (
     in_company,
     sampled,
 )
-from anomaly.decision.threshold import valid_point, with_given
+from anomaly.decision.gate import Look, look
+from anomaly.decision.profile import Profile
+from anomaly.decision.profiled import arguments_of, check_same
+from anomaly.decision.threshold import OperatingPoint, valid_point, with_given
+from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.dark_lines import dark_lines
 from anomaly.evidence.describers import Describer, EyesDescriber, TokenDescriber
@@ -44,7 +49,6 @@ from anomaly.model_files import find_model
 from anomaly.observation import Observation
 from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
-from anomaly.regions import find_regions
 from anomaly.settings import InspectionSettings
 from anomaly.tiles import Tiling, parse_scales
 
@@ -94,7 +98,7 @@ class Inspector:
         trunk: str | Path | None = None,
         text_encoder: str | Path | None = None,
         mutual: bool = False,
-        references: Sequence[Picture] = (),
+        references: Sequence[Picture] | ReferenceSet = (),
     ) -> None:
         if precision not in PRECISIONS:
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
@@ -108,7 +112,8 @@ class Inspector:
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
         self._describer = self._make_describer(maps.pop("description"))
-        self.mutual, self.references = mutual, ReferenceSet.of(references)
+        given_set = isinstance(references, ReferenceSet)
+        self.mutual, self.references = mutual, references if given_set else ReferenceSet.of(references)
         if company := self._company():
             maps["activation"] = in_company(activation)
         self.settings = InspectionSettings(
@@ -119,14 +124,41 @@ class Inspector:
         parse_scales(self.settings.scales)
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
         shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
-        self.point = with_given(shipped, threshold, mask_threshold, self.settings)
+        self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings))
         self.device = _device(device, model)
         self._banks: dict[str, PromptBank] = {}
         self._references: dict[str, DescribedReferences] = {}
         self._model: SteerViT | None = None
         self._loading = RLock()
 
+    @classmethod
+    def from_profile(
+        cls,
+        profile: Profile,
+        *,
+        model: str | Path | SteerViT | None = None,
+        trunk: str | Path | None = None,
+        text_encoder: str | Path | None = None,
+        device: str | None = None,
+        gate: bool = True,
+    ) -> Inspector:
+        """An inspector that scores and judges as `profile` says, of the part `profile.object`.
+
+        `model` says where the profile's model lies when it is not one of the list. Without `gate` no photograph is
+        unfit. Raises `SteerAnomalyError` when the model's files or the settings are not those of the profile.
+        """
+        known = arguments_of(profile, model)
+        made = cls(**known, trunk=trunk, text_encoder=text_encoder, device=device)
+        check_same(profile, made.settings)
+        made.judge = judge_of(profile, gate)
+        return made
+
     # Public --------------------------------------------------------------------------------------------
+
+    @property
+    def point(self) -> OperatingPoint | None:
+        """The threshold that verdicts rest on; None when there is none."""
+        return self.judge.point
 
     @property
     def model(self) -> SteerViT:
@@ -195,11 +227,16 @@ class Inspector:
                 maps[i].append(one)
                 evidence[i] = evidence[i] or parts  # for looking at: of the first scale
         described = [self._describer(image) if self.settings.company else None for image in arrays]
+        looks = [look(image) if self.judge.gate else None for image in arrays]
         seen = tuple(np.max([self._working_size(tiling) for tiling in self.tilings], 0).tolist())
         each = (time.perf_counter() - began) * 1000 / max(1, len(arrays))
         return [
-            Observation(heatmaps.mean_of_sizes(own), image.shape[:2], seen, name, parts, each, description)
-            for own, image, parts, description in zip(maps, arrays, evidence, described, strict=True)
+            Observation(
+                heatmaps.mean_of_sizes(own), image.shape[:2], seen, name, parts, each, description, look_
+            )
+            for own, image, parts, description, look_ in zip(
+                maps, arrays, evidence, described, looks, strict=True
+            )
         ]
 
     def compare(
@@ -229,15 +266,17 @@ class Inspector:
     ) -> Inspection | NotJudged:
         """The heatmap at the image's own size, its score, and the verdict where a threshold is known."""
         began = time.perf_counter()
-        own, parts, compared = observation.own, observation.evidence, None
+        own, parts, compared, seen = observation.own, observation.evidence, None, observation.look
         if comparison is not None and observation.description is not None:
             compared = comparison.of(observation.description)
             own, parts = comparison.total(own, compared)
+            seen = replace(seen, distance=compared.distance) if seen else None
         small = heatmaps.smooth(heatmaps.resize(own, observation.seen_hw), self.settings.smooth)
         score = heatmaps.image_score(small)
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged("the model gave values that are not finite for this image")
-        found = self._judge(heatmaps.resize(small, observation.size_hw), score, observation)
+        scored = self._scored(heatmaps.resize(small, observation.size_hw), score, observation, seen)
+        found = self.judge.judged(scored)
         milliseconds = observation.milliseconds + (time.perf_counter() - began) * 1000
         found = replace(found, milliseconds=milliseconds, parts=parts)
         if compared is not None:
@@ -254,22 +293,37 @@ class Inspector:
         if last:
             self.model.drop_text_encoder()
 
+    def with_references(self, references: ReferenceSet) -> Inspector:
+        """This inspector, sharing its model, with other references (or none) and no company but theirs."""
+        _ = self.model  # loaded once for both
+        other = copy(self)
+        other.references, other.mutual, other._references = references, False, {}
+        other.settings = replace(self.settings, company=other._company())
+        shipped, other.why_unjudged = valid_point(self._found.point, other.settings)
+        other.judge = Judge(shipped)
+        return other
+
     def describe(self) -> dict[str, Any]:
-        """Model, settings, their hash and the thresholds, ready for JSON."""
-        point = self.point
-        return self.settings.to_dict() | {
-            "settings_hash": self.settings.hash,
-            "model_about": self.record.about,
-            "licence": self.record.licence,
-            "prompt_set": self.prompts.name,
-            "threshold": point.threshold if point else None,
-            "mask_threshold": point.mask_threshold if point else None,
-            "false_alarm_rate": point.false_alarm_rate if point else None,
-            "threshold_source": point.source
-            if point
-            else f"none: {self.why_unjudged}; images are scored, not judged",
-            "device": str(self.device),
-        }
+        """Model, settings, their hash and the thresholds, ready for JSON; with a profile, which one."""
+        point, profile = self.point, self.judge.profile
+        known = {"profile": profile.digest} if profile else {}
+        return (
+            self.settings.to_dict()
+            | known
+            | {
+                "settings_hash": self.settings.hash,
+                "model_about": self.record.about,
+                "licence": self.record.licence,
+                "prompt_set": self.prompts.name,
+                "threshold": point.threshold if point else None,
+                "mask_threshold": point.mask_threshold if point else None,
+                "false_alarm_rate": point.false_alarm_rate if point else None,
+                "threshold_source": point.source
+                if point
+                else f"none: {self.why_unjudged}; images are scored, not judged",
+                "device": str(self.device),
+            }
+        )
 
     # Company ---------------------------------------------------------------------------------------------
 
@@ -295,6 +349,8 @@ class Inspector:
 
     def _described_references(self, object: str) -> DescribedReferences:
         with self._loading:
+            if self.references.described is not None:
+                return self.references.described
             if object not in self._references:
                 observed = [one for image in self.references.images for one in self.observe([image], object)]
                 self._references[object] = DescribedReferences.of(observed)
@@ -348,21 +404,19 @@ class Inspector:
         (h, w), patch = tiling.canvas, self.model.patch_size
         return h * patch, w * patch
 
-    def _judge(self, heatmap: np.ndarray, score: float, observation: Observation) -> Inspection:
-        point, mask = self.point, np.zeros(heatmap.shape, bool)
-        anomalous = None if point is None else score >= point.threshold
-        if point is not None and anomalous:
-            # Small images may miss the score's level by interpolation: their hottest pixel is still shown.
-            mask = heatmap >= min(point.mask_threshold, float(heatmap.max()))
+    def _scored(
+        self, heatmap: np.ndarray, score: float, observation: Observation, seen: Look | None
+    ) -> Inspection:
         return Inspection(
             score=score,
-            is_anomalous=anomalous,
+            is_anomalous=None,
             heatmap=heatmap,
-            mask=mask,
-            regions=find_regions(mask, heatmap),
-            threshold=point.threshold if point else None,
+            mask=np.zeros(heatmap.shape, bool),
+            regions=(),
+            threshold=None,
             object=observation.object,
             model=self.record.name,
+            look=seen,
         )
 
     def _bank(self, object: str) -> PromptBank:

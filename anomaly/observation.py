@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from anomaly.decision.gate import Look
 from anomaly.evidence.descriptions import Description
 
 
@@ -16,7 +17,7 @@ class Observation:
     It is as fine as what made it: a patch, or a cell of a patch; `seen_hw` are the pixels at which the model saw the
     picture. `size_hw` is the image's own size, `object` the part's name as the prompts have it, `evidence` what spoke
     for a defect besides the text, by name, in z-scores of this image, each at a size of its own. `description` is
-    what the picture's patches look like, where pictures are compared.
+    what the picture's patches look like, where pictures are compared; `look` is what the gate asks for.
     """
 
     own: np.ndarray
@@ -26,3 +27,4 @@ class Observation:
     evidence: dict[str, np.ndarray] = field(default_factory=dict)
     milliseconds: float = 0.0
     description: Description | None = None
+    look: Look | None = None

@@ -6,6 +6,8 @@ and reads it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -99,6 +101,12 @@ class Profile:
     def mask_level(self) -> float | None:
         """Pixels above it are outlined; None when no heatmap maxima were kept."""
         return self.calibration.mask_level(self.promise.rank)
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells this profile's verdicts from another's: 16 digits in hex of its scores, threshold and references."""
+        said = [self.settings_hash, self.calibration.scores, self.promise.rank, self.provenance.references]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
     def at(
         self, target: float | None, confidence: float | None = None, *, best_effort: bool = False

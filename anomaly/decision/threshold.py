@@ -26,7 +26,7 @@ class OperatingPoint:
 
     Both are in the unit of the activation. `false_alarm_rate` (0..1) is what was measured, None when a user
     set the threshold; `source` says where it comes from, in a sentence for reports. `settings` are those it was
-    measured with, None for one that a user set.
+    measured with, None for one that a user set; `calibrated` says that it comes from good pictures of this very part.
     """
 
     threshold: float
@@ -34,6 +34,7 @@ class OperatingPoint:
     false_alarm_rate: float | None
     source: str
     settings: InspectionSettings | None = None
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)

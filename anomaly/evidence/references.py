@@ -6,7 +6,7 @@ all, M of them kept, C channels. Sources: PatchCore (Roth et al. 2022, section 3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import Description
-from anomaly.evidence.mutual_scale import robust_scale
+from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 
 BANK = 16384  # patches that are kept: ten pictures of 40 x 40 whole, larger sets by a coreset
 POOL = 4  # times BANK: as many patches are drawn before the coreset is chosen among them
@@ -41,11 +41,25 @@ class MemoryBank:
         if len(patches) > limit:
             kept = coreset(patches, limit, seed=_seed(references))
             patches, owners = patches[kept], owners[kept]
-        self._bank, self._owners = torch.from_numpy(patches), torch.from_numpy(owners)
+        self._keep(patches, owners)
+
+    @classmethod
+    def of_arrays(cls, patches: np.ndarray, owners: np.ndarray) -> MemoryBank:
+        """A bank of exactly these patches (M, C) float32, each of the reference with the number in `owners` (M,)."""
+        bank = cls.__new__(cls)
+        bank._keep(patches, owners)
+        return bank
+
+    def _keep(self, patches: np.ndarray, owners: np.ndarray) -> None:
+        self._bank, self._owners = torch.from_numpy(patches), torch.from_numpy(owners.astype(np.int64))
         self._squares = self._bank.square().sum(1)
 
     def __len__(self) -> int:
         return len(self._bank)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What `of_arrays` takes, by the names of its parameters."""
+        return {"patches": self._bank.numpy(), "owners": self._owners.numpy()}
 
     @torch.inference_mode()
     def distances(self, patches: np.ndarray, without: int | None = None) -> np.ndarray:
@@ -117,8 +131,53 @@ class References:
         self.left_out = _left_out(references, self._way, way)
         self.scale = robust_scale(self.left_out)
 
+    @classmethod
+    def of_arrays(cls, contents: Sequence[str], arrays: Mapping[str, np.ndarray]) -> References:
+        """The inverse of `to_arrays`; `contents` are the hashes of the references' pixels, in increasing order.
+
+        Raises `SteerAnomalyError` for arrays that do not belong together.
+        """
+        grids = arrays["grids"]
+        counts = grids.prod(1, dtype=np.int64)
+        owners, patches, flat = arrays["owners"], arrays["patches"], arrays["left_out"]
+        if (
+            len(grids) != len(contents)
+            or len(flat) != counts.sum()
+            or len(owners) != len(patches)
+            or patches.ndim != 2
+            or not 0 <= owners.min(initial=0) <= owners.max(initial=0) < len(contents)
+        ):
+            raise SteerAnomalyError(
+                f"expected the patches of {len(contents)} references and a map of distances for each, got arrays "
+                "that do not fit together; calibrate again"
+            )
+        again = cls.__new__(cls)
+        again.contents = {content: number for number, content in enumerate(contents)}
+        again._way = MemoryBank.of_arrays(patches, owners)
+        maps = np.split(flat, np.cumsum(counts)[:-1])
+        again.left_out = [one.reshape(grid) for one, grid in zip(maps, grids, strict=True)]
+        again.scale = RobustScale(*map(float, arrays["scale"]))
+        return again
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything but the hashes of the pixels, by name: a bank's patches, distances among the references, scale."""
+        if not isinstance(self._way, MemoryBank):
+            raise SteerAnomalyError("expected references kept as a bank of patches, got a subspace")
+        return self._way.to_arrays() | {
+            "left_out": np.concatenate([one.ravel() for one in self.left_out]),
+            "grids": np.array([one.shape for one in self.left_out], np.int32),
+            "scale": np.array([self.scale.centre, self.scale.width]),
+        }
+
     def __len__(self) -> int:
         return len(self.contents)
+
+    def distance(self, oddness: np.ndarray) -> float:
+        """How far a picture's patches lie from the references, the median, in the distance's own unit.
+
+        `oddness` is that of the picture. A defect moves it little, another part moves it far.
+        """
+        return float(np.median(oddness)) * self.scale.width + self.scale.centre
 
     def oddness(self, picture: Description) -> np.ndarray:
         """How unlike the references each patch is, (h, w) float32, robust z-scores.

@@ -1,0 +1,105 @@
+"""From a heatmap and its score to a verdict: threshold, mask, regions, and where the score stands among good parts.
+
+It knows neither models nor files, so a finished run can be judged again from what it kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from anomaly.decision.gate import Gate, Look
+from anomaly.decision.profile import Profile
+from anomaly.decision.promise import percent
+from anomaly.decision.threshold import OperatingPoint
+from anomaly.inspection import Inspection, Region
+from anomaly.regions import find_regions
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What verdicts rest on: a threshold, or a profile with its threshold, its good parts' scores and its gate.
+
+    Without a point images stay unjudged. `min_area` (px of the image) drops smaller regions; a picture without any
+    left is ok, so that a promise about false alarms stays true.
+    """
+
+    point: OperatingPoint | None = None
+    profile: Profile | None = None
+    gate: Gate | None = None
+    min_area: int = 0
+
+    def judged(self, inspection: Inspection) -> Inspection:
+        """The inspection (its score, heatmap and look) with verdict, mask, regions, p-value and spreads."""
+        unfit = self.unfit(inspection.look)
+        anomalous = None if self.point is None or unfit else inspection.score >= self.point.threshold
+        mask, regions = np.zeros(inspection.heatmap.shape, bool), ()
+        if anomalous:
+            mask, regions = self.outlined(inspection.heatmap)
+            anomalous = bool(regions)
+        return replace(
+            inspection,
+            is_anomalous=anomalous,
+            mask=mask,
+            regions=regions,
+            threshold=self.point.threshold if self.point else None,
+            unfit=unfit,
+            **self.standing(inspection.score),
+        )
+
+    def unfit(self, look: Look | None) -> tuple[str, ...]:
+        """Why a photograph is not fit to be judged, in sentences; empty when it is, or there is no gate."""
+        if self.gate is None or look is None:
+            return ()
+        return tuple(reason.sentence for reason in self.gate.reasons(look))
+
+    def standing(self, score: float) -> dict[str, float | None]:
+        """`p_value` and `spreads` of a score among the profile's good parts; None without a profile."""
+        if self.profile is None:
+            return {"p_value": None, "spreads": None}
+        good = self.profile.calibration
+        return {"p_value": good.p_value(score), "spreads": good.spreads(score)}
+
+    def outlined(self, heatmap: np.ndarray) -> tuple[np.ndarray, tuple[Region, ...]]:
+        """Mask (bool, as the heatmap) and regions of a defective picture; empty where all are below `min_area`."""
+        assert self.point is not None
+        # Small images may miss the score's level by interpolation: their hottest pixel is still shown.
+        mask = heatmap >= min(self.point.mask_threshold, float(heatmap.max()))
+        regions = find_regions(mask, heatmap)
+        if self.min_area > 1 and any(region.area < self.min_area for region in regions):
+            mask = _without_small(mask, self.min_area)
+            regions = tuple(region for region in regions if region.area >= self.min_area)
+        return mask, regions
+
+
+def judge_of(profile: Profile, gate: bool = True, min_area: int = 0) -> Judge:
+    """How the profile judges; without `gate` every photograph is taken as fit."""
+    return Judge(point_of(profile), profile, profile.gate if gate else None, min_area)
+
+
+def point_of(profile: Profile) -> OperatingPoint:
+    """The profile's threshold as an operating point; masks outline what good pictures exceed nowhere."""
+    level = profile.mask_level if profile.mask_level is not None else profile.threshold
+    promise = profile.promise
+    bound = "no false-alarm rate is promised"
+    if promise.bound is not None:
+        word = "at most" if promise.guaranteed else "estimated at most"
+        bound = f"false alarms {word} {percent(promise.bound)} with {percent(promise.confidence)} confidence"
+    return OperatingPoint(
+        profile.reached,
+        math.nextafter(level, math.inf),
+        promise.bound,
+        f"calibrated on {promise.n} good parts ({promise.scoring.kind}): {bound}",
+        calibrated=True,
+    )
+
+
+def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    kept = stats[:, cv2.CC_STAT_AREA] >= min_area
+    kept[0] = False
+    return kept[labels]
