@@ -15,6 +15,7 @@ import click
 
 from anomaly import __version__
 from anomaly.commands import exit_codes
+from anomaly.commands.calibrate import calibrate
 from anomaly.commands.datasets import datasets
 from anomaly.commands.eval import eval_command
 from anomaly.commands.inspect import inspect
@@ -82,7 +83,7 @@ def main(debug: bool) -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, eval_command, score, train, prompts, models, datasets):
+for command in (inspect, calibrate, eval_command, score, train, prompts, models, datasets):
     main.add_command(command)
 
 

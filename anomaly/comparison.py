@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -46,12 +46,22 @@ class Compared:
     distance: float | None = None  # from the references, see `References.distance`
 
 
+class Known(Protocol):
+    """Good pictures to be compared with, as `References` are."""
+
+    def oddness(self, picture: Description) -> np.ndarray:
+        """How unlike them each patch is, (h, w) float32, robust z-scores."""
+
+    def distance(self, oddness: np.ndarray) -> float:
+        """How far from them the picture of this oddness lies."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The scale of own maps, and for each picture of a run, by content, what the others say of it."""
 
     own_scale: RobustScale
-    references: References | None = None
+    references: Known | None = None
     mutual: Mapping[str, Mutual] = field(default_factory=dict)
     mutual_scale: RobustScale | None = None
 
@@ -136,7 +146,7 @@ def compare(
     own: Sequence[np.ndarray],
     store: FeatureStore | None,
     keys: Sequence[str],
-    references: References | None = None,
+    references: Known | None = None,
     finished: Path | None = None,
     settings: MutualSettings | None = None,
 ) -> Comparison:

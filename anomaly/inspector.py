@@ -112,8 +112,8 @@ class Inspector:
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
         self._describer = self._make_describer(maps.pop("description"))
-        given_set = isinstance(references, ReferenceSet)
-        self.mutual, self.references = mutual, references if given_set else ReferenceSet.of(references)
+        self.mutual = mutual
+        self.references = references if isinstance(references, ReferenceSet) else ReferenceSet.of(references)
         if company := self._company():
             maps["activation"] = in_company(activation)
         self.settings = InspectionSettings(
@@ -207,10 +207,7 @@ class Inspector:
             comparison = self.compare(object) if self.references else None
             return [self.conclude(one, comparison) for one in observed]
         with TemporaryDirectory() as folder:
-            store = FeatureStore(Path(folder), self.description_hash)
-            for one in observed:
-                add_to(store, one)
-            comparison = self.compare(object, store, observed)
+            comparison = self.compare_all(observed, object, Path(folder))
         return [self.conclude(one, comparison) for one in observed]
 
     def observe(
@@ -238,6 +235,21 @@ class Inspector:
                 maps, arrays, evidence, described, looks, strict=True
             )
         ]
+
+    def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Comparison:
+        """Compare a whole set, whose observations are gone through once; `folder` keeps what is not to be lost.
+
+        Raises `SteerAnomalyError` for fewer than two different pictures, and when the folder cannot be written to.
+        """
+        store = FeatureStore(folder, self.description_hash) if self.mutual else None
+
+        def added() -> Iterator[Observation]:
+            for one in observed:
+                if store is not None:
+                    add_to(store, one)
+                yield one
+
+        return self.compare(object, store, added(), folder / "scores")
 
     def compare(
         self,

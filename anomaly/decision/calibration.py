@@ -81,8 +81,12 @@ class Calibration:
     def spreads(self, score: float) -> float | None:
         """How many robust standard deviations above the median good part; None when most are exactly alike."""
         middle = np.median(self.ascending)
-        spread = SIGMA * float(np.median(np.abs(self.ascending - middle)))
-        return float(score - middle) / spread if spread > 0 else None
+        return float(score - middle) / self.spread if self.spread > 0 else None
+
+    @cached_property
+    def spread(self) -> float:
+        """The robust standard deviation of the good parts' scores, 0 when most are exactly alike."""
+        return SIGMA * float(np.median(np.abs(self.ascending - np.median(self.ascending))))
 
     def remarks(self) -> tuple[str, ...]:
         """What a person should know before signing, in sentences: identical scores, very few parts."""

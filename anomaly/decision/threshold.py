@@ -78,7 +78,9 @@ def read_defaults(folder: Path) -> tuple[MapSettings, OperatingPoint | None]:
 
 def _read_point(content: dict[str, Any]) -> OperatingPoint:
     settings = InspectionSettings.from_dict(content["settings"])
-    numbers = {name: float(content[name]) for name in ("threshold", "mask_threshold", "false_alarm_rate")}
+    numbers: dict[str, Any] = {
+        name: float(content[name]) for name in ("threshold", "mask_threshold", "false_alarm_rate")
+    }
     return OperatingPoint(**numbers, source=str(content["source"]), settings=settings)
 
 
@@ -90,6 +92,11 @@ def valid_point(
         return None, "no threshold was measured for this model"
     if point.settings is None or point.settings.hash == settings.hash:
         return point, ""
+    if point.settings.company != settings.company:
+        judged, now = (
+            f"compared with {one}" if one else "alone" for one in (point.settings.company, settings.company)
+        )
+        return None, f"the model's threshold is for pictures judged {judged}, and these are judged {now}"
     then, now = point.settings.to_dict(), settings.to_dict()
     said = [
         f"{_word(name)} {_brief(then[name])}, not {_brief(now[name])}"

@@ -17,6 +17,8 @@ from anomaly.decision.threshold import OperatingPoint
 from anomaly.inspection import Inspection, Region
 from anomaly.regions import find_regions
 
+ROUNDING = 1e-4  # of the good scores' spread: how far a score may move with batch size, threads and machine
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -35,10 +37,12 @@ class Judge:
         """The inspection (its score, heatmap and look) with verdict, mask, regions, p-value and spreads."""
         unfit = self.unfit(inspection.look)
         anomalous = None if self.point is None or unfit else inspection.score >= self.point.threshold
-        mask, regions = np.zeros(inspection.heatmap.shape, bool), ()
+        mask = np.zeros(inspection.heatmap.shape, bool)
+        regions: tuple[Region, ...] = ()
         if anomalous:
             mask, regions = self.outlined(inspection.heatmap)
             anomalous = bool(regions)
+        p_value, spreads = self.standing(inspection.score)
         return replace(
             inspection,
             is_anomalous=anomalous,
@@ -46,7 +50,8 @@ class Judge:
             regions=regions,
             threshold=self.point.threshold if self.point else None,
             unfit=unfit,
-            **self.standing(inspection.score),
+            p_value=p_value,
+            spreads=spreads,
         )
 
     def unfit(self, look: Look | None) -> tuple[str, ...]:
@@ -55,12 +60,11 @@ class Judge:
             return ()
         return tuple(reason.sentence for reason in self.gate.reasons(look))
 
-    def standing(self, score: float) -> dict[str, float | None]:
-        """`p_value` and `spreads` of a score among the profile's good parts; None without a profile."""
+    def standing(self, score: float) -> tuple[float | None, float | None]:
+        """P-value and spreads of a score among the profile's good parts; None without a profile."""
         if self.profile is None:
-            return {"p_value": None, "spreads": None}
-        good = self.profile.calibration
-        return {"p_value": good.p_value(score), "spreads": good.spreads(score)}
+            return None, None
+        return self.profile.calibration.p_value(score), self.profile.calibration.spreads(score)
 
     def outlined(self, heatmap: np.ndarray) -> tuple[np.ndarray, tuple[Region, ...]]:
         """Mask (bool, as the heatmap) and regions of a defective picture; empty where all are below `min_area`."""
@@ -80,16 +84,19 @@ def judge_of(profile: Profile, gate: bool = True, min_area: int = 0) -> Judge:
 
 
 def point_of(profile: Profile) -> OperatingPoint:
-    """The profile's threshold as an operating point; masks outline what good pictures exceed nowhere."""
+    """The profile's threshold as an operating point; masks outline what good pictures exceed nowhere.
+
+    Both lie above the calibration's by no more than rounding, so that a picture that set them is no alarm later.
+    """
     level = profile.mask_level if profile.mask_level is not None else profile.threshold
-    promise = profile.promise
+    promise, rounding = profile.promise, ROUNDING * profile.calibration.spread
     bound = "no false-alarm rate is promised"
     if promise.bound is not None:
         word = "at most" if promise.guaranteed else "estimated at most"
         bound = f"false alarms {word} {percent(promise.bound)} with {percent(promise.confidence)} confidence"
     return OperatingPoint(
-        profile.reached,
-        math.nextafter(level, math.inf),
+        max(profile.reached, profile.threshold + rounding),
+        max(math.nextafter(level, math.inf), level + rounding),
         promise.bound,
         f"calibrated on {promise.n} good parts ({promise.scoring.kind}): {bound}",
         calibrated=True,
