@@ -118,7 +118,7 @@ def test_settings_name_the_company_and_no_threshold_of_another_holds():
     other = Inspector(references=[part(1)])
     assert "1 references" in refs.settings.company
     assert len({alone.settings.hash, refs.settings.hash, other.settings.hash}) == 3
-    assert refs.point is None and "company" in refs.why_unjudged
+    assert refs.point is None and "compared with 1 references" in refs.why_unjudged
     with pytest.raises(SteerAnomalyError, match="activation logit"):
         Inspector(mutual=True, activation="sigmoid")
 

@@ -15,7 +15,7 @@ from anomaly.evidence.descriptions import Description
 from anomaly.inspection import Inspection
 from anomaly.observation import Observation
 from anomaly.runs.folder import ResultFolder
-from anomaly.runs.inspecting_sets import inspect_set_into
+from anomaly.runs.inspecting_sets import done_as_a_set, inspect_set_into
 from anomaly.runs.observations import Observations
 
 INFO = {"object": "part", "settings": {"model": "fake"}}
@@ -43,15 +43,14 @@ class SetInspector:
         return Observation(own, image.shape[:2], image.shape[:2], object, {"lines": own / 3}, 5.0,
                            Description(patches, f"{image[0, 0, 0]}", (patches[::-1],)))  # fmt: skip
 
+    def compare_all(self, observed, object, folder):
+        return np.float32(np.mean([one.own.mean() for one in observed]))
+
     def conclude(self, observation, mean):
         heatmap = np.kron(observation.own - mean, np.ones((2, 2), np.float32))
         if observation.description.content == "77":
             return NotJudged("nothing to compare it with")
         return Inspection(float(heatmap.max()), None, heatmap, heatmap > 1e9, (), None, "part", "fake")
-
-
-def mean_of(observations):
-    return np.float32(np.mean([one.own.mean() for one in observations]))
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def paths(tmp_path) -> list[Path]:
 
 def inspect(paths, out, inspector, **more):
     with ResultFolder(out, INFO) as folder:
-        return list(inspect_set_into(folder, paths, [paths[0].parent], inspector, "part", mean_of, **more))
+        return list(inspect_set_into(folder, paths, [paths[0].parent], inspector, "part", **more))
 
 
 def test_every_image_is_judged_by_what_all_are_like(paths, tmp_path):
@@ -121,3 +120,20 @@ def test_an_observation_comes_back(tmp_path):
     np.testing.assert_allclose(found.description.patches, observation.description.patches, rtol=1e-3)
     kept.path_of("a/b").write_bytes(b"torn")
     assert not kept.has("a/b", (3, 4))
+
+
+def test_rows_name_their_set_and_it_is_done_only_as_a_whole(paths, tmp_path):
+    rows = inspect(paths[:5], tmp_path / "out", SetInspector())
+    assert len({row.set for row in rows}) == 1 and rows[0].set is not None
+    with ResultFolder(tmp_path / "out", INFO) as folder:
+        assert done_as_a_set(folder, paths[:5]) and done_as_a_set(folder, paths[4::-1])
+        assert not done_as_a_set(folder, paths[:4]) and not done_as_a_set(folder, paths)
+    again = inspect(paths, tmp_path / "out", SetInspector())
+    assert {row.set for row in again}.isdisjoint({rows[0].set})
+
+
+def test_another_order_of_files_gives_the_same_set(paths, tmp_path):
+    forth, back = (
+        inspect(order, tmp_path / str(i), SetInspector()) for i, order in enumerate((paths, paths[::-1]))
+    )
+    assert {row.set for row in forth} == {row.set for row in back}

@@ -26,7 +26,7 @@ POINT = OperatingPoint(0.9, 0.8, 0.1, "measured", SETTINGS)
         ({"hashes": (("checkpoint", "b" * 64),)}, "checkpoint aaaaaaaa, not those of checkpoint bbbbbbbb"),
         ({"smooth": 2.0}, "smooth 0.0, not 2.0"),
         ({"image_size": (32, 32)}, "image size"),
-        ({"company": "mutual"}, "company None, not mutual"),
+        ({"company": "mutual"}, "for pictures judged alone, and these are judged compared with mutual"),
     ],
 )
 def test_every_setting_that_decides_a_score_takes_the_threshold_away_and_is_named(changed, word):

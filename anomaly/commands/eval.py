@@ -102,7 +102,7 @@ def _run(
     from anomaly.runs.saving import OutputError
 
     card, categories = _categories(benchmark, root, mine)
-    inspector = inspection.make_inspector(**options)
+    inspector = inspection.make_inspector(pictures=0, **options)
     settings = inspector.describe()
     out = out or Path("runs") / f"eval-{Path(benchmark).stem}-{Path(str(settings.get('model'))).stem}"
     how = _how(mine, card, options)

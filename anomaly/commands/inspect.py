@@ -77,7 +77,7 @@ def inspect(
     from anomaly.runs.saving import OutputError
 
     paths = collect(inputs)
-    inspector = make_inspector(**options)
+    inspector = make_inspector(pictures=len(paths), **options)
     if fail_on_defect and inspector.point is None:
         raise NoVerdict(f"--fail-on-defect needs a threshold: {_standing(inspector)}")
     try:
@@ -136,13 +136,14 @@ def _note(inspector: Inspector) -> str:
 def _standing(inspector: Inspector) -> str:
     """What the verdicts rest on, in a sentence for users."""
     point = inspector.point
+    company = f" Compared with {inspector.settings.company}." if inspector.settings.company else ""
     if point is None:
-        return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold."
+        return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold.{company}"
     if point.settings is None:
-        return f"Judged with threshold {point.threshold:.4g}, {point.source}."
+        return f"Judged with threshold {point.threshold:.4g}, {point.source}.{company}"
     return (
         f"Ranked, not judged on your parts: threshold {point.threshold:.4g} is a starting point, {point.source}; "
-        "set your own with --threshold."
+        f"set your own with --threshold.{company}"
     )
 
 
@@ -159,15 +160,23 @@ def _inspect_all(
 
     from anomaly.pictures.inputs import input_roots
     from anomaly.runs.inspecting import inspect_into
+    from anomaly.runs.inspecting_sets import done_as_a_set, inspect_set_into
 
     pending = folder.pending(paths)
+    if inspector.mutual and not done_as_a_set(folder, paths):
+        pending = paths
     if len(pending) < len(paths):
         click.echo(f"{len(paths) - len(pending)} of {len(paths)} images are done already", err=True)
     if pending:
         inspector.prepare(part, last=True)
-    rows = inspect_into(folder, pending, input_roots(inputs), inspector, part, batch_size)
-    with tqdm(total=len(pending), unit="image", disable=quiet) as bar:
-        for row in rows:
+    with tqdm(total=len(pending) * (2 if inspector.mutual else 1), unit="image", disable=quiet) as bar:
+        if inspector.mutual:
+            rows = inspect_set_into(
+                folder, pending, input_roots(inputs), inspector, part, batch_size, lambda path: bar.update()
+            )
+        else:
+            rows = inspect_into(folder, pending, input_roots(inputs), inspector, part, batch_size)
+        for row in rows if pending else ():
             if row.error:
                 bar.write(f"{row.file}: {row.error}", file=sys.stderr)
             bar.update()

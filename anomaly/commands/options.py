@@ -10,6 +10,8 @@ import click
 from anomaly.commands.sections import in_section
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anomaly.inspector import Inspector
 
 asked, verdict, model, machine = (
@@ -34,6 +36,10 @@ _OPTIONS = (
           help="From the model's logits to heatmap values."),
     asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
           help="Gaussian smoothing, in pixels of the model's image."),
+    asked("--mutual", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+          help="Compare the pictures of a run with each other; auto: from 8 pictures on."),
+    asked("--references", multiple=True, metavar="DIR",
+          help="Good pictures of the part to compare with; may be repeated."),
     verdict("--threshold", type=float, metavar="SCORE", setting="threshold",
             help="Score from which an image is a defect. With sigmoid from 0 to 1, not percent."),
     verdict("--mask-threshold", type=float, metavar="VALUE", setting="mask_threshold",
@@ -60,6 +66,9 @@ def inspection_options(command: Callable) -> Callable:
 
 def make_inspector(
     *,
+    pictures: int,
+    mutual: str,
+    references: tuple[str, ...],
     prompt_set: str | None,
     texts: tuple[str, ...],
     tiles: str | None,
@@ -67,7 +76,10 @@ def make_inspector(
     threads: int | None = None,
     **options: Any,
 ) -> Inspector:
-    """The `Inspector` that the inspection options describe. Raises `SteerAnomalyError` where they contradict."""
+    """The `Inspector` that the inspection options describe, for a set of `pictures`.
+
+    Raises `SteerAnomalyError` where options contradict each other, and for references that cannot be used.
+    """
     from anomaly import prompts
     from anomaly import threads as cores
     from anomaly.errors import SteerAnomalyError
@@ -88,4 +100,34 @@ def make_inspector(
         click.echo(f"note: {len(chosen.without_object)} prompts do not name the part", err=True)
     if notice := licence_notice(options["model"]):
         click.echo(f"note: {notice}", err=True)
-    return Inspector(prompts=chosen, **options)
+    together = is_compared(mutual, pictures, options["activation"])
+    return Inspector(prompts=chosen, mutual=together, references=read_references(references), **options)
+
+
+def is_compared(mutual: str, pictures: int, activation: str | None = None) -> bool:
+    """Whether the pictures of a run are compared with each other, as `--mutual` says.
+
+    `auto`: from `FEWEST` pictures on, unless maps of another kind than z-scores were asked for.
+    """
+    from anomaly.comparison import FEWEST
+
+    if mutual == "auto":
+        return pictures >= FEWEST and activation in (None, "logit")
+    return mutual == "on"
+
+
+def read_references(inputs: tuple[str, ...]) -> list[np.ndarray]:
+    """The references named on the command line. Says what is wrong with some of them; raises where none is left."""
+    if not inputs:
+        return []
+    from anomaly.errors import SteerAnomalyError
+    from anomaly.evidence import reference_check as check
+    from anomaly.pictures.inputs import collect
+
+    found, findings = check.read_references(collect(inputs))
+    findings += check.check_sizes({one.name: one.image.shape[:2] for one in found})
+    for finding in findings:
+        click.echo(f"note: {finding.message}", err=True)
+    if not found:
+        raise SteerAnomalyError(f"expected good pictures in {', '.join(inputs)}, none could be read")
+    return [one.image for one in found]

@@ -93,10 +93,10 @@ def valid_point(
     if point.settings is None or point.settings.hash == settings.hash:
         return point, ""
     if point.settings.company != settings.company:
-        judged, now = (
+        judged, these = (
             f"compared with {one}" if one else "alone" for one in (point.settings.company, settings.company)
         )
-        return None, f"the model's threshold is for pictures judged {judged}, and these are judged {now}"
+        return None, f"the model's threshold is for pictures judged {judged}, and these are judged {these}"
     then, now = point.settings.to_dict(), settings.to_dict()
     said = [
         f"{_word(name)} {_brief(then[name])}, not {_brief(now[name])}"

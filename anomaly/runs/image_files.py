@@ -35,6 +35,8 @@ def row_of(identity: dict[str, Any], image: np.ndarray, inspection: Inspection) 
         regions=inspection.regions,
         milliseconds=round(float(inspection.milliseconds), 2),
         model=inspection.model,
+        compared_with=inspection.compared_with or None,
+        closest=inspection.closest,
     )
 
 

@@ -7,8 +7,11 @@ hang on the whole set and are made again. Knows neither options nor progress bar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +34,9 @@ class SetInspector(Protocol):
 
     def observe(self, images: Sequence[np.ndarray], object: str) -> Sequence[Observation]:
         """What the model says of each RGB uint8 H x W x 3 image alone, in order."""
+
+    def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Any:
+        """What `conclude` is given besides each observation; goes through all of them once, may keep files."""
 
     def conclude(self, observation: Observation, comparison: Any) -> Inspection | NotJudged:
         """The verdict on one image, given what all were found to be like."""
@@ -58,24 +64,27 @@ def inspect_set_into(
     roots: Sequence[Path],
     inspector: SetInspector,
     part: str,
-    compare: Callable[[Iterator[Observation]], Any],
     batch_size: int = 8,
-    observed: Callable[[Path], None] = lambda path: None,
+    observed: Callable[[Path], object] = lambda path: None,
 ) -> Iterator[ImageRow]:
     """Inspect `paths` as one set of images of the part called `part`; yields each one's row when it is written.
 
-    `compare` gets the observations of all images that could be read, one at a time, and returns what
-    `inspector.conclude` is given besides each observation. `observed` is told of each image that stage one is done
-    with. Images that cannot be read or judged become rows of their own and are no part of the set. Raises
-    `OutputError` when the folder cannot be written to.
+    `observed` is told of each image that stage one is done with. Images that cannot be read or judged become rows of
+    their own and are no part of the set. Raises `OutputError` when the folder cannot be written to.
     """
-    kept = Observations(folder.path / "observations")
+    kept, key = Observations(folder.path / "observations"), set_of(folder, paths)
     names = {path: folder.name_of(relative_name(path, roots), path) for path in paths}
     failures = dict(_observe(folder, paths, names, kept, inspector, part, batch_size, observed))
     sound = [path for path in paths if path not in failures]
     for path, failure in failures.items():
         yield _failed(folder, path, names[path], failure)
-    comparison = compare(kept.load(names[path]) for path in sound)
+    called: dict[str, str] = {}  # content -> name
+    with explained("what is compared", folder.path, None):
+        comparison = inspector.compare_all(
+            _loaded(kept, [names[path] for path in sound], called),
+            part,
+            folder.path / "observations" / "compared",
+        )
     for path, row in run_all(
         sound,
         lambda path: _Observed(path, read_image(path), kept.load(names[path])),
@@ -84,7 +93,34 @@ def inspect_set_into(
         lambda one, inspection: folder.begin(names[one.path], one.path, one.image, inspection),
         batch_size=1,
     ):
-        yield _failed(folder, path, names[path], row) if isinstance(row, Failure) else folder.add(row)
+        if isinstance(row, Failure):
+            yield _failed(folder, path, names[path], row)
+        else:
+            closest = called.get(row.closest) if row.closest else None
+            yield folder.add(replace(row, set=key, closest=closest))
+
+
+def set_of(folder: ResultFolder, paths: Sequence[Path]) -> str:
+    """SHA-256 in hex of the files `paths` as they are now (size and time of change), in whatever order."""
+    stamped = sorted([os.fspath(path), *folder.stamp_of(path)] for path in paths)
+    return hashlib.sha256(json.dumps(stamped).encode()).hexdigest()
+
+
+def done_as_a_set(folder: ResultFolder, paths: Sequence[Path]) -> bool:
+    """Whether every image is done and was compared with just these others."""
+    if folder.pending(paths):
+        return False
+    key = set_of(folder, paths)
+    rows = {row.path: row.set for row in folder.rows.values()}
+    return all(rows.get(os.path.abspath(path)) == key for path in paths)  # noqa: PTH100  links are not followed
+
+
+def _loaded(kept: Observations, names: Sequence[str], called: dict[str, str]) -> Iterator[Observation]:
+    for name in names:
+        one = kept.load(name)
+        if one.description is not None:
+            called.setdefault(one.description.content, name)
+        yield one
 
 
 def _observe(
@@ -95,7 +131,7 @@ def _observe(
     inspector: SetInspector,
     part: str,
     batch_size: int,
-    observed: Callable[[Path], None],
+    observed: Callable[[Path], object],
 ) -> Iterator[tuple[Path, Failure]]:
     """Stage one, for the images that have not been observed yet; yields those that cannot be."""
 

@@ -25,7 +25,8 @@ class ImageRow:
     `file` is its path as typed, `path` the absolute one, `name` where its files lie below `heatmaps/` and the
     others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
     `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
-    paths below the result folder, None where none was kept.
+    paths below the result folder, None where none was kept. Where pictures were compared with each other, `set` is the
+    hash of the set, `compared_with` the number of others and `closest` the name of the most similar one.
     """
 
     file: str
@@ -48,6 +49,9 @@ class ImageRow:
     heatmap: str | None = None
     mask: str | None = None
     overlay: str | None = None
+    set: str | None = None
+    compared_with: int | None = None
+    closest: str | None = None
 
     def to_line(self) -> dict[str, Any]:
         """As JSON holds it."""
