@@ -15,7 +15,7 @@ class NotJudged(SteerAnomalyError):
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def as_user_errors() -> Iterator[None]:
     """Turn what the model side raises about files, names, recipes and the network into errors the user is shown."""
     try:
         yield

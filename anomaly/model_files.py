@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly.decision.threshold import MapSettings, OperatingPoint, read_defaults
-from anomaly.errors import told
+from anomaly.errors import as_user_errors
 from anomaly.file_hashes import file_hash
 from steervit.weights.catalogue import find, is_name
 
@@ -53,7 +53,7 @@ def find_model(
         return FoundModel(record, model.image_size, MapSettings(), None, lambda: model)
     from steervit.weights.finding import find_parts
 
-    with told():
+    with as_user_errors():
         parts = find_parts(model, trunk=trunk, text_encoder=text_encoder)
         used = {"checkpoint": parts.path, "trunk": parts.trunk, "text": parts.text}
         hashes = {part: file_hash(_weights(path)) for part, path in used.items()}
@@ -63,7 +63,7 @@ def find_model(
     def load() -> SteerViT:
         from steervit.weights.loading import load_parts
 
-        with told():
+        with as_user_errors():
             return load_parts(parts, Path(str(model)).stem)
 
     return FoundModel(_record(model, hashes, folder), (side, side), *read_defaults(folder), load)

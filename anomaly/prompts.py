@@ -16,7 +16,7 @@ import yaml
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass as checked
 
-from anomaly.errors import SteerAnomalyError, told
+from anomaly.errors import SteerAnomalyError, as_user_errors
 from anomaly.resources import files
 from steervit.did_you_mean import unknown
 from steervit.schema import STRICT, parse, read_yaml
@@ -151,7 +151,7 @@ def _from_yaml(name: str, path: Path, within: tuple[str, ...]) -> PromptSet:
     if name in within:
         raise SteerAnomalyError(f"{path}: `from` goes in a circle: {' -> '.join((*within, name))}")
     where = str(path)
-    with told():
+    with as_user_errors():
         file = parse(PromptFile, read_yaml(path), where)
     if file.base is not None and file.base not in names():
         raise SteerAnomalyError(f"{where}: `from` names no shipped set: {unknown('set', file.base, names())}")

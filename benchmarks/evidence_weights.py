@@ -84,7 +84,7 @@ def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
     return [100 * float(value) for value in (result["auroc"], result["pro"], result["f1_max"], image)]
 
 
-def told(label: str, rows: list[list[float]]) -> None:
+def as_user_errors(label: str, rows: list[list[float]]) -> None:
     """A row of the table: the mean over sets, then each set."""
     cells = ["{:.1f}/{:.1f}/{:.1f}, {:.0f}".format(*row) for row in [np.nanmean(rows, 0).tolist(), *rows]]
     click.echo(f"| {label} | " + " | ".join(cells) + " |")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly.commands.listing import json_option, show_json
-from anomaly.errors import SteerAnomalyError, told
+from anomaly.errors import SteerAnomalyError, as_user_errors
 
 if TYPE_CHECKING:
     from steervit.weights.catalogue import ModelCard
@@ -63,7 +63,7 @@ def pull_command(name: str, revision: str | None, cache_dir: Path | None, quiet:
     """
     from steervit.weights import hub
 
-    with told():
+    with as_user_errors():
         card = hub.find(name)
         if card.embedded:
             click.echo(f"{card.name} comes with steer-anomaly: nothing to fetch")
@@ -86,7 +86,7 @@ def info_command(name_or_path: str) -> None:
     from steervit.weights import hub
     from steervit.weights.catalogue import is_name
 
-    with told():
+    with as_user_errors():
         path = Path(name_or_path).expanduser()
         if not is_name(name_or_path) and path.exists():
             _show_file(path)
@@ -113,7 +113,7 @@ def convert_command(source: str, target: Path, force: bool) -> None:
     """
     from steervit.weights.checkpoint import read_checkpoint, write_pth, write_safetensors
 
-    with told():
+    with as_user_errors():
         _refuse_overwriting(target, force)
         checkpoint = read_checkpoint(_path_of(source))
         write = write_pth if target.suffix == ".pth" else write_safetensors

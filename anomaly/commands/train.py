@@ -12,7 +12,7 @@ from anomaly import resources
 from anomaly.commands.extras import need
 from anomaly.commands.listing import json_option, show_json
 from anomaly.commands.masks import masks
-from anomaly.errors import told
+from anomaly.errors import as_user_errors
 
 if TYPE_CHECKING:
     from steervit.training.recipe import Recipe
@@ -83,7 +83,7 @@ def run_command(
     Example:
       steer-anomaly train smoke --set train.steps=50 --dry-run
     """
-    with told():
+    with as_user_errors():
         made = _load(recipe, settings)
         if dry_run:
             from steervit.training.dry_run import dry_run as describe_run
@@ -113,7 +113,7 @@ def list_command(as_json: bool) -> None:
     Example:
       steer-anomaly train list
     """
-    with told():
+    with as_user_errors():
         recipes = [_load(name, ()) for name in resources.files("train")]
     if as_json:
         show_json([{name: getattr(made, name) for name in LISTED} for made in recipes])
@@ -133,7 +133,7 @@ def plot_command(run: Path, out: Path | None) -> None:
       steer-anomaly train plot runs/smoke
     """
     need("plots", "drawing curves")
-    with told():
+    with as_user_errors():
         from steervit.training.progress import plot_run
 
         click.echo(plot_run(run, out))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from anomaly.errors import SteerAnomalyError, told
+from anomaly.errors import SteerAnomalyError, as_user_errors
 from anomaly.resources import files
 from steervit.did_you_mean import unknown
 from steervit.schema import STRICT, Flag, Number, Whole, parse, read_yaml
@@ -137,7 +137,7 @@ def load(name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """Reads one card. Raises `SteerAnomalyError` naming the file and the field that is wrong."""
-    with told():
+    with as_user_errors():
         content = read_yaml(path)
         try:
             return parse(Card, {"name": path.stem, **content}, str(path))
