@@ -77,7 +77,14 @@ def test_everything_is_written_and_readable_by_others(photos, tmp_path):
     out = tmp_path / "out"
     with ResultFolder(out, INFO) as folder:
         assert work(folder, photos) == 4
-        assert folder.counts() == {"defect": 3, "ok": 1, "unjudged": 0, "failed": 0, "unreadable": 0}
+        assert folder.counts() == {
+            "defect": 3,
+            "ok": 1,
+            "unfit": 0,
+            "unjudged": 0,
+            "failed": 0,
+            "unreadable": 0,
+        }
     name = "spot/Größe 3"
     expected = inspection_of(read_image(photos / f"{name}.png"))
     for heatmap in (
@@ -106,7 +113,7 @@ def test_csv(photos, tmp_path):
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "file", "verdict", "score", "threshold", "regions", "largest_area_px",
+        "file", "verdict", "score", "threshold", "p_value", "spreads", "regions", "largest_area_px",
         "milliseconds", "object", "model", "error",
     ]  # fmt: skip
     assert [row["verdict"] for row in rows] == ["ok", "defect", "defect", "defect", "unreadable"]

@@ -11,9 +11,11 @@ import click
 
 from anomaly.commands import exit_codes
 from anomaly.commands.options import inspection_options, make_inspector
+from anomaly.commands.profiles import profiled_inspector
 from anomaly.commands.sections import SectionedCommand, in_section
 
 if TYPE_CHECKING:
+    from anomaly.decision.profile import Profile
     from anomaly.inspector import Inspector
     from anomaly.runs.folder import ResultFolder
 
@@ -38,12 +40,20 @@ Exit codes; where several apply, the first of this list:
    70 error of the program itself
     2 wrong usage or settings
     1 defects found (with --fail-on-defect)
+    5 some photographs are unfit to be judged (with --profile)
+    6 the line has drifted from what --profile was calibrated on
     4 not judged (with --fail-on-defect)
     3 some images could not be read or judged
     0 done""",
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-@files("--object", "part", required=True, metavar="NAME", help="What the part is called: bottle, metal nut.")
+@files("--object", "part", metavar="NAME", help="What the part is called: bottle, metal nut.  [required]")
+@files(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What `steer-anomaly calibrate` wrote: fixes the part and all that decides a verdict.",
+)
 @files("--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results.")
 @files("--overwrite", is_flag=True, help="Delete the results of another run in --out first.")
 @files(
@@ -55,10 +65,15 @@ Exit codes; where several apply, the first of this list:
 )
 @files("--quiet", is_flag=True, help="No progress bar.")
 @inspection_options
+@verdict("--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too.")
 @verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
+@click.pass_context
 def inspect(
+    context: click.Context,
     inputs: tuple[str, ...],
-    part: str,
+    part: str | None,
+    profile: Path | None,
+    no_gate: bool,
     out: str,
     overwrite: bool,
     save: str,
@@ -76,14 +91,22 @@ def inspect(
     from anomaly.runs.folder import ResultFolder
     from anomaly.runs.saving import OutputError
 
+    if profile is None and part is None:
+        raise click.UsageError("Missing option '--object' (or '--profile').")
     paths = collect(inputs)
-    inspector = make_inspector(pictures=len(paths), **options)
+    if profile is not None:
+        inspector = profiled_inspector(context, profile, not no_gate, options)
+    else:
+        inspector = make_inspector(pictures=len(paths), **options)
+    known = inspector.judge.profile
+    part = known.object if known else part or ""
     if fail_on_defect and inspector.point is None:
         raise NoVerdict(f"--fail-on-defect needs a threshold: {_standing(inspector)}")
     try:
         with ResultFolder(out, run_info(inspector, part), overwrite, save=save) as folder:
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
             counts = folder.counts()
+            drift = _follow(folder, paths, known) if known else None
     except KeyboardInterrupt:
         click.echo(
             f"interrupted; what was done is in {out}: run the same command again to continue", err=True
@@ -94,13 +117,31 @@ def inspect(
             f"{error} (--out names the folder, --overwrite deletes its results)"
         ) from error
     _summarise(counts, inspector, Path(out))
-    sys.exit(_exit_code(counts, fail_on_defect))
+    if drift and drift["alarm"]:
+        click.echo(
+            f"Drift since {drift['alarm_at']}: look at {Path(out) / 'drift.json'}. {drift['sentence']}"
+        )
+    sys.exit(_exit_code(counts, fail_on_defect, bool(drift and drift["alarm"])))
 
 
-def _exit_code(counts: dict[str, int], fail_on_defect: bool) -> int:
+def _follow(folder: ResultFolder, paths: list[Path], profile: Profile) -> dict[str, Any]:
+    """What became of the line over the images in the order given; kept in the folder and its report."""
+    from anomaly.runs import drift_log
+
+    found = drift_log.follow(profile, [row for path in paths if (row := folder.row_of(path)) is not None])
+    drift_log.write(folder.path, found)
+    folder.run["drift"] = drift_log.brief(found)
+    return found
+
+
+def _exit_code(counts: dict[str, int], fail_on_defect: bool, drifted: bool = False) -> int:
     """A defect wins over images that failed; with `fail_on_defect` nothing unjudged passes."""
     if fail_on_defect and counts["defect"]:
         return exit_codes.DEFECT
+    if counts.get("unfit"):
+        return exit_codes.UNFIT
+    if drifted:
+        return exit_codes.DRIFT
     if fail_on_defect and counts["unjudged"]:
         return exit_codes.UNJUDGED
     return exit_codes.FAILED_IMAGES if counts["unreadable"] + counts.get("failed", 0) else exit_codes.OK
@@ -111,9 +152,12 @@ def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
     import platform
     from importlib.metadata import version  # importing them would take seconds
 
+    from anomaly.decision.verdict import promises_of
+
     modules = ("torch", "timm", "transformers", "numpy")
-    record = inspector.record
+    record, profile = inspector.record, inspector.judge.profile
     return {
+        "promises": promises_of(profile) if profile else [],
         "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
         "object": part,
         "settings": inspector.describe(),
@@ -137,6 +181,10 @@ def _standing(inspector: Inspector) -> str:
     """What the verdicts rest on, in a sentence for users."""
     point = inspector.point
     company = f" Compared with {inspector.settings.company}." if inspector.settings.company else ""
+    if point is not None and point.calibrated:
+        profile = inspector.judge.profile
+        promise = profile.promise.sentence() if profile else ""
+        return f"Judged by a profile, a defect is a score from {point.threshold:.4g} on. {promise}{company}"
     if point is None:
         return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold.{company}"
     if point.settings is None:

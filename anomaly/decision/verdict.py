@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from anomaly.decision.calibration import choices
 from anomaly.decision.gate import Gate, Look
 from anomaly.decision.profile import Profile
 from anomaly.decision.promise import percent
@@ -81,6 +82,17 @@ class Judge:
 def judge_of(profile: Profile, gate: bool = True, min_area: int = 0) -> Judge:
     """How the profile judges; without `gate` every photograph is taken as fit."""
     return Judge(point_of(profile), profile, profile.gate if gate else None, min_area)
+
+
+def promises_of(profile: Profile, most: int = 200) -> list[tuple[float, float]]:
+    """For a slider: thresholds from the highest down, and what the rate of scores above each is bounded by (0..1).
+
+    Empty where no false-alarm rate is known.
+    """
+    if profile.promise.bound is None:
+        return []
+    found = choices(profile.calibration, profile.promise.confidence, most=most)
+    return [(one.threshold, one.bound) for one in found]
 
 
 def point_of(profile: Profile) -> OperatingPoint:

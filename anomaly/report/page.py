@@ -43,7 +43,10 @@ def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow]) -> Path:
         models=sorted({row.model for row in rows if row.model}),
         entries=entries,
         scale=run.get("color_scale"),
+        out=out.name if out.name and not any(c.isspace() for c in out.name) else "OUT",
         legend=_legend(),
+        promises=run.get("promises") or [],
+        drift=_drift(run.get("drift")),
         bare=sum("p" not in entry and not entry["e"] for entry in entries),
     )
     save(out / "report.html", page.encode("utf-8", "replace"))
@@ -84,7 +87,9 @@ def _entry(row: ImageRow) -> dict[str, Any]:
         "c": len(row.regions),
         "r": [_region(region) for region in row.regions[:_MAX_REGIONS]],
         "o": _first_outlines(row.outlines),
-        "e": None,
+        "u": row.spreads,
+        "a": row.p_value,
+        "e": row.error,
     }
 
 
@@ -128,6 +133,19 @@ def _read(path: Path, flags: int) -> np.ndarray | None:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _drift(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The drift of a run with the line of its plot, 0..600 across and 0..88 down, logarithmic to the alarm's level."""
+    if not found or len(found["capitals"]) < 2:
+        return None
+    level, last = np.log(found["alarm_level"]), len(found["capitals"]) - 1
+    heights = np.clip(np.log(np.maximum(found["capitals"], 1e-6)), -level, 1.2 * level)
+    places = [
+        f"{600 * i / last:.1f},{84 - 80 * (height + level) / (2.2 * level):.1f}"
+        for i, height in enumerate(heights)
+    ]
+    return found | {"points": " ".join(places), "alarm_y": round(84 - 80 * 2 / 2.2, 1)}
 
 
 def _legend() -> list[str]:

@@ -31,8 +31,8 @@ from anomaly.runs.rows import FAILURES, VERDICTS, ImageRow, to_csv
 from anomaly.runs.saving import OutputError, explained, save, save_json
 
 OURS = (
-    "results.csv", "results.jsonl", "report.html", "heatmaps", "masks", "overlays", "previews", "observations",
-    "run.json",
+    "results.csv", "results.jsonl", "report.html", "drift.json", "heatmaps", "masks", "overlays", "previews",
+    "observations", "run.json",
 )  # fmt: skip
 _OTHERWISE = "choose another folder, or have them overwritten"
 
@@ -86,6 +86,10 @@ class ResultFolder:
     def name_of(self, wanted: str, path: Path) -> str:
         """What the files of an image are called: `wanted` where no other image has it; an image keeps its own."""
         return self._names.given(wanted, _absolute(path))
+
+    def row_of(self, path: Path) -> ImageRow | None:
+        """The row of an image; None when there is none."""
+        return self.rows.get(_absolute(path))
 
     @staticmethod
     def stamp_of(path: Path) -> tuple[int | None, int | None]:

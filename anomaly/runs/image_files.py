@@ -5,7 +5,7 @@ Knows nothing of journals or of other images.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ def row_of(identity: dict[str, Any], image: np.ndarray, inspection: Inspection) 
         model=inspection.model,
         compared_with=inspection.compared_with or None,
         closest=inspection.closest,
+        p_value=inspection.p_value,
+        spreads=inspection.spreads,
+        look=asdict(inspection.look) if inspection.look else None,
+        error=" ".join(inspection.unfit) or None,
     )
 
 

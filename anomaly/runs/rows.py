@@ -10,9 +10,9 @@ from typing import Any
 
 from anomaly.inspection import Region
 
-VERDICTS = ("defect", "ok", "unjudged", "failed", "unreadable")
+VERDICTS = ("defect", "ok", "unfit", "unjudged", "failed", "unreadable")
 CSV_COLUMNS = (
-    "file", "verdict", "score", "threshold", "regions", "largest_area_px",
+    "file", "verdict", "score", "threshold", "p_value", "spreads", "regions", "largest_area_px",
     "milliseconds", "object", "model", "error",
 )  # fmt: skip
 FAILURES = ("failed", "unreadable")  # without a score: read but not judged, and not even read
@@ -26,7 +26,9 @@ class ImageRow:
     others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
     `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
     paths below the result folder, None where none was kept. Where pictures were compared with each other, `set` is the
-    hash of the set, `compared_with` the number of others and `closest` the name of the most similar one.
+    hash of the set, `compared_with` the number of others and `closest` the name of the most similar one. Judged by
+    a profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the gate measured (see `gate.Look`), and
+    `error` says why a photograph is `unfit`.
     """
 
     file: str
@@ -52,6 +54,9 @@ class ImageRow:
     set: str | None = None
     compared_with: int | None = None
     closest: str | None = None
+    p_value: float | None = None
+    spreads: float | None = None
+    look: dict[str, float | None] | None = None
 
     def to_line(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -1,6 +1,6 @@
 "use strict";
 // Per image: f file, n output name, v verdict, s score, t threshold, w h size, m milliseconds, c count of regions,
-// r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error.
+// r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error, u spreads and a p-value among good parts.
 const all = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const scored = all.filter((e) => e.s !== null);
@@ -14,7 +14,12 @@ const show = (x) => x === null || x === undefined ? "–" : (x !== 0 && Math.abs
 // Scores with as many decimals as tell them apart; `show` for everything else.
 const decimals = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(span))));
 const showScore = (x, more = 0) => x === null ? "–" : x.toFixed(decimals + more);
-const words = { defect: "Defect", ok: "OK", unjudged: "Unjudged", failed: "Failed", unreadable: "Unreadable" };
+// Shown is how many times the spread of the good parts the score lies above the usual one, where a profile knows it.
+const readable = (e) => e.s === null ? "" : e.u === null || e.u === undefined ? showScore(e.s) : `${e.u.toFixed(1)} spreads`;
+const showShare = (x) => `${+(100 * x).toPrecision(2)} %`;
+const promises = JSON.parse(byId("promises").textContent);  // [threshold, bound on false alarms], highest first
+const promised = (x) => promises.filter(([t]) => t < x).map(([, bound]) => bound)[0] ?? null;
+const words = { defect: "Defect", ok: "OK", unfit: "Unfit", unjudged: "Unjudged", failed: "Failed", unreadable: "Unreadable" };
 const PAGE = 60;
 let wanted = "all", listed = [], shown = 0, open = -1, line = threshold ?? highest;
 
@@ -79,7 +84,7 @@ function card(entry, index) {
   const frame = make("div", "frame");
   if (entry.p) frame.append(picture(entry));
   else frame.append(make("div", "broken", entry.e || "no picture kept"));
-  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), entry.s === null ? "" : showScore(entry.s));
+  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), readable(entry));
   if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
   const said = make("div", "said", line);
   if (entry.s !== null) said.append(gauge(entry));
@@ -117,10 +122,10 @@ function histogram() {
   if (scored.length < 2) return;
   document.querySelector(".scores").hidden = false;
   const bins = Math.min(60, Math.max(12, Math.round(Math.sqrt(scored.length) * 3)));
-  const kinds = ["ok", "unjudged", "defect"];
-  const table = Array.from({ length: bins }, () => ({ ok: 0, unjudged: 0, defect: 0 }));
+  const kinds = ["ok", "unjudged", "unfit", "defect"];
+  const table = Array.from({ length: bins }, () => ({ ok: 0, unjudged: 0, unfit: 0, defect: 0 }));
   for (const e of scored) table[Math.min(bins - 1, Math.floor(place(e.s) * bins))][e.v]++;
-  const most = Math.max(...table.map((b) => b.ok + b.unjudged + b.defect));
+  const most = Math.max(...table.map((b) => b.ok + b.unjudged + b.unfit + b.defect));
   const W = 600, H = 88;
   const svg = draw("svg", { viewBox: `0 0 ${W} 92`, preserveAspectRatio: "none", role: "img", "aria-label": "Histogram of the image scores" });
   table.forEach((bin, i) => {
@@ -145,7 +150,9 @@ function histogram() {
     trial.setAttribute("x1", place(line) * W);
     trial.setAttribute("x2", place(line) * W);
     const hits = scored.filter((e) => e.s >= line).length;
-    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above `, make("code", "", `--threshold ${line === threshold ? show(line) : showScore(line, 1)}`));
+    const typed = `steer-anomaly judge ${byId("promises").dataset.out} --threshold ${line === threshold ? show(line) : showScore(line, 1)}`;
+    const bound = promised(line), most = promises.length ? (bound === null ? "no promise about false alarms" : `false alarms at most ${showShare(bound)}`) : "";
+    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above${most ? `, ${most}` : ""}: `, make("code", "", typed));
     chip.querySelector("b").textContent = hits;
   };
   slider.addEventListener("input", () => {
@@ -166,11 +173,16 @@ function row(table, ...cells) {
 
 function facts(entry) {
   const box = byId("facts");
-  box.replaceChildren(make("p", "line1", make("span", "tag " + entry.v, words[entry.v]), make("span", "big", entry.s === null ? "" : showScore(entry.s))));
+  box.replaceChildren(make("p", "line1", make("span", "tag " + entry.v, words[entry.v]), make("span", "big", readable(entry))));
   if (entry.s !== null) box.append(gauge(entry));
   box.append(fileName(entry, true));
-  if (entry.e) return box.append(make("p", "broken", entry.e));
+  if (entry.e) box.append(make("p", "broken", entry.e));
+  if (entry.s === null) return;
   const table = make("table");
+  if (entry.a !== null) {
+    row(table, "good parts that score as high (p-value)", showShare(entry.a));
+    row(table, "score", showScore(entry.s));
+  }
   row(table, "threshold", showScore(entry.t));
   row(table, "size", `${entry.w} × ${entry.h} px`);
   row(table, "time", `${show(entry.m)} ms`);
