@@ -13,14 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
@@ -33,34 +31,33 @@ from anomaly.comparison import (
     in_company,
     sampled,
 )
-from anomaly.decision.gate import Look, look
+from anomaly.decision.gate import Look
 from anomaly.decision.profile import Profile
 from anomaly.decision.profiled import arguments_of, check_same
 from anomaly.decision.threshold import OperatingPoint, valid_point, with_given
 from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.dark_lines import dark_lines
-from anomaly.evidence.describers import Describer, EyesDescriber, TokenDescriber
+from anomaly.evidence.describers import EyesDescriber, TokenDescriber
 from anomaly.evidence.mutual import FeatureStore
-from anomaly.evidence.protocol import Evidence, Seen
+from anomaly.evidence.protocol import Evidence
 from anomaly.evidence.self_similarity import self_similarity
 from anomaly.inspection import Inspection
 from anomaly.model_files import find_model
 from anomaly.observation import Observation
+from anomaly.observer import PRECISIONS, Observer, usable_device
 from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
 from anomaly.settings import InspectionSettings
-from anomaly.tiles import Tiling, parse_scales
+from anomaly.tiles import parse_scales
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from steervit import SteerViT
-    from steervit.inference.ensemble import PromptBank, Segmentation
 
     Picture = np.ndarray | Image | str | Path
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TILES_AT_ONCE = 32  # that are held as pixels
 EVIDENCE: dict[str, Evidence] = {"self_similarity": self_similarity, "dark_lines": dark_lines}
 
@@ -111,7 +108,8 @@ class Inspector:
         }  # fmt: skip
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
-        self._describer = self._make_describer(maps.pop("description"))
+        eyes = EyesDescriber() if maps.pop("description") == "eyes" else None
+        self._seen_by = eyes.name if eyes else TokenDescriber.name
         self.mutual = mutual
         self.references = references if isinstance(references, ReferenceSet) else ReferenceSet.of(references)
         if company := self._company():
@@ -125,10 +123,9 @@ class Inspector:
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
         shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
         self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings))
-        self.device = _device(device, model)
-        self._banks: dict[str, PromptBank] = {}
+        self.device = usable_device(device, model)
+        self._observer = Observer(self._found, self.settings, self.prompts, self.device, eyes)
         self._references: dict[str, DescribedReferences] = {}
-        self._model: SteerViT | None = None
         self._loading = RLock()
 
     @classmethod
@@ -163,11 +160,7 @@ class Inspector:
     @property
     def model(self) -> SteerViT:
         """The model, loaded on first use; a view of its own of one that was given."""
-        with self._loading:
-            if self._model is None:
-                self._model = self._found.load().view(self.device, PRECISIONS[self.settings.precision])
-                self._model.set_gate_factor(self.settings.omega)
-            return self._model
+        return self._observer.model
 
     def inspect(self, image: Picture, object: str = "object", channels: str = "rgb") -> Inspection:
         """Inspect one image of the part called `object`.
@@ -214,27 +207,9 @@ class Inspector:
         self, images: Sequence[Picture], object: str = "object", channels: str = "rgb"
     ) -> list[Observation]:
         """What the model says of each image alone: its map before smoothing, and each piece of evidence."""
-        began = time.perf_counter()
-        name, arrays = prompt_sets.object_name(object), [as_rgb(image, channels) for image in images]
-        maps: list[list[np.ndarray]] = [[] for _ in arrays]
-        evidence: list[dict[str, np.ndarray]] = [{} for _ in arrays]
-        for tiling in self.tilings:
-            for i, found in enumerate(self._segmented(arrays, tiling, name)):
-                one, parts = self._map(Seen(arrays[i], tiling, found, self._working_size(tiling)))
-                maps[i].append(one)
-                evidence[i] = evidence[i] or parts  # for looking at: of the first scale
-        described = [self._describer(image) if self.settings.company else None for image in arrays]
-        looks = [look(image) if self.judge.gate else None for image in arrays]
-        seen = tuple(np.max([self._working_size(tiling) for tiling in self.tilings], 0).tolist())
-        each = (time.perf_counter() - began) * 1000 / max(1, len(arrays))
-        return [
-            Observation(
-                heatmaps.mean_of_sizes(own), image.shape[:2], seen, name, parts, each, description, look_
-            )
-            for own, image, parts, description, look_ in zip(
-                maps, arrays, evidence, described, looks, strict=True
-            )
-        ]
+        arrays = [as_rgb(image, channels) for image in images]
+        name, described = prompt_sets.object_name(object), self.settings.company is not None
+        return self._observer.observe(arrays, name, described, looked_at=self.judge.gate is not None)
 
     def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Comparison:
         """Compare a whole set, whose observations are gone through once; `folder` keeps what is not to be lost.
@@ -301,9 +276,7 @@ class Inspector:
         With `last` this inspector lets go of the text tower (1.4 GB for RoBERTa-large) and can be asked about no
         other part.
         """
-        self._bank(prompt_sets.object_name(object))
-        if last:
-            self.model.drop_text_encoder()
+        self._observer.prepare(prompt_sets.object_name(object), last)
 
     def with_references(self, references: ReferenceSet) -> Inspector:
         """This inspector, sharing its model, with other references (or none) and no company but theirs."""
@@ -342,22 +315,14 @@ class Inspector:
     @property
     def description_hash(self) -> str:
         """SHA-256 in hex of how pictures are described; descriptions of another hash cannot be compared."""
-        named = [self._describer.name, list(self.settings.hashes)]
+        named = [self._seen_by, list(self.settings.hashes)]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
-
-    def _make_describer(self, description: str) -> Describer:
-        if description == "eyes":
-            return EyesDescriber()
-        whole = Tiling(1, 1, (1, 1))
-        return TokenDescriber(
-            lambda: self.model, lambda image: self._pixels(whole.cut(image, self.model.image_size))
-        )
 
     def _company(self) -> str | None:
         parts = ["the other pictures of the run"] if self.mutual else []
         if self.references:
             parts.append(f"{len(self.references)} references {self.references.hash[:16]}")
-        return f"{' and '.join(parts)}, seen by {self._describer.name}" if parts else None
+        return f"{' and '.join(parts)}, seen by {self._seen_by}" if parts else None
 
     def _described_references(self, object: str) -> DescribedReferences:
         with self._loading:
@@ -367,54 +332,6 @@ class Inspector:
                 observed = [one for image in self.references.images for one in self.observe([image], object)]
                 self._references[object] = DescribedReferences.of(observed)
             return self._references[object]
-
-    # Steps -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def tilings(self) -> list[Tiling]:
-        """How an image is cut, one way for each scale."""
-        return [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.settings.scales)]
-
-    def _segmented(self, images: list[np.ndarray], tiling: Tiling, object: str) -> Iterator[Segmentation]:
-        """What the model gives of every tile of each image, several images in one call where they are small."""
-        bank, tiles = self._bank(object), tiling.rows * tiling.columns
-        step = max(1, TILES_AT_ONCE // tiles)
-        for start in range(0, len(images), step):
-            cut = [tiling.cut(image, self.model.image_size) for image in images[start : start + step]]
-            found = self.model.segment(self._pixels(np.concatenate(cut)), bank)
-            yield from found.split(tiles)
-
-    def _pixels(self, tiles: np.ndarray) -> torch.Tensor:
-        """Tiles uint8 (T, S, S, 3) -> what the model takes, (T, 3, S, S)."""
-        return (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
-
-    def _map(self, seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """One map of the whole picture, as fine as its evidence, and the evidence in it by name."""
-        logits = seen.tiling.blend(seen.found.logits.cpu().numpy())
-        contrast, parts = len(self.prompts.contrast), {}
-        for name, evidence in EVIDENCE.items():
-            if weight := getattr(self.settings, name):
-                parts[name] = evidence(seen)
-                logits = heatmaps.added(logits, weight * parts[name], contrast)
-        one = heatmaps.average(heatmaps.activate(logits, self.settings.activation), contrast)
-        return one, parts
-
-    @cached_property
-    def _mean(self) -> torch.Tensor:
-        return self._normalisation("mean")
-
-    @cached_property
-    def _std(self) -> torch.Tensor:
-        return self._normalisation("std")
-
-    def _normalisation(self, key: str) -> torch.Tensor:
-        from timm.data import resolve_data_config
-
-        return torch.tensor(resolve_data_config({}, model=self.model.trunk)[key]).view(1, 3, 1, 1)
-
-    def _working_size(self, tiling: Tiling) -> tuple[int, int]:
-        (h, w), patch = tiling.canvas, self.model.patch_size
-        return h * patch, w * patch
 
     def _scored(
         self, heatmap: np.ndarray, score: float, observation: Observation, seen: Look | None
@@ -430,24 +347,3 @@ class Inspector:
             model=self.record.name,
             look=seen,
         )
-
-    def _bank(self, object: str) -> PromptBank:
-        with self._loading:
-            if object not in self._banks:
-                texts = self.prompts.fill(object) + self.prompts.fill_contrast(object)
-                self._banks[object] = self.model.prepare(texts)
-            return self._banks[object]
-
-
-def _device(name: str | None, model: Any) -> torch.device:
-    if name is None and not isinstance(model, str | Path):
-        return model.device
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SteerAnomalyError(
-            f"expected a device that is usable here, {name!r} is not: {reason}"
-        ) from error
