@@ -78,9 +78,11 @@ class Inspection:
 
         `image` is RGB uint8 H x W x 3, as it was inspected; the colour scale is that of this image alone.
         """
-        from anomaly.pictures.overlay import ColorScale, draw_overlay
+        from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines
 
-        return draw_overlay(image, self, ColorScale.from_heatmap(self.heatmap, self.threshold))
+        scale = ColorScale.from_heatmap(self.heatmap, self.threshold)
+        boxes = [region.box_xyxy for region in self.regions]
+        return draw_overlay(image, self.heatmap, scale, outlines(self.mask), boxes)
 
     @property
     def verdict(self) -> str:

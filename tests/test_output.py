@@ -23,7 +23,7 @@ from anomaly.inspection import Inspection
 from anomaly.pictures.encode import to_float_tiff
 from anomaly.pictures.images import read_image
 from anomaly.pictures.inputs import collect, input_roots, relative_name
-from anomaly.pictures.overlay import ColorScale, draw_overlay, shrink
+from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines, shrink
 from anomaly.regions import find_regions
 from anomaly.report.html import render
 from anomaly.runs import journal as result_journal
@@ -435,8 +435,8 @@ def test_overlay_leaves_background_and_marks_even_one_pixel():
     heatmap = np.zeros((400, 4000), np.float32)
     heatmap[200, 2000] = 1
     mask = heatmap > 0.5
-    inspection = Inspection(1.0, True, heatmap, mask, find_regions(mask, heatmap), 0.5, "b", "m")
-    drawn = draw_overlay(image, inspection, ColorScale(0.0, 0.5, 1.0))
+    boxes = [region.box_xyxy for region in find_regions(mask, heatmap)]
+    drawn = draw_overlay(image, heatmap, ColorScale(0.0, 0.5, 1.0), outlines(mask), boxes)
     assert drawn.shape == (160, 1600, 3)
     assert (drawn[:, :700] == 100).all()
     ring = drawn[60:100, 780:820]

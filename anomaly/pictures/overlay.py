@@ -5,12 +5,11 @@ Images are RGB uint8 H x W x 3, heatmaps float H x W, levels uint8 H x W (a plac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
-
-from anomaly.inspection import Inspection
 
 OVERLAY_SIDE = 1600  # px; larger photographs are drawn smaller, masks and heatmaps keep every pixel
 THRESHOLD_LEVEL = 128
@@ -109,27 +108,26 @@ def outlines(mask: np.ndarray) -> list[list[int]]:
 
 def draw_overlay(
     image: np.ndarray,
-    inspection: Inspection,
+    heatmap: np.ndarray,
     scale: ColorScale,
+    polygons: Sequence[Sequence[int]] = (),
+    boxes_xyxy: Sequence[tuple[int, int, int, int]] = (),
     max_side: int = OVERLAY_SIDE,
-    polygons: list[list[int]] | None = None,
 ) -> np.ndarray:
     """The photograph with its heatmap and the outlines of its defects, RGB uint8, at most `max_side` px.
 
-    Regions too small to be seen at that size get a ring around them. `polygons` are the `outlines` of the
-    mask, where they are known already.
+    `polygons` are the `outlines` of the mask, `boxes_xyxy` its regions: those too small to be seen at that size get a
+    ring around them.
     """
-    if polygons is None:
-        polygons = outlines(inspection.mask)
     small = shrink(image, max_side)
-    heat = cv2.resize(inspection.heatmap, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    heat = cv2.resize(heatmap, small.shape[1::-1], interpolation=cv2.INTER_AREA)
     drawn = np.ascontiguousarray(blend(_pale(small), scale.levels(heat)))
     factor = np.array(small.shape[1::-1]) / np.array(image.shape[1::-1])
     width = max(1, round(max(small.shape) / 500))
     scaled = [np.int32(np.reshape(flat, (-1, 2)) * factor).reshape(-1, 1, 2) for flat in polygons]
     for color, thick in (((0, 0, 0), width + 1), (OUTLINE_RGB, width)):
         cv2.polylines(drawn, scaled, True, color, thick, cv2.LINE_AA)
-    _draw_rings(drawn, inspection, factor, width)
+    _draw_rings(drawn, boxes_xyxy, factor, width)
     return drawn
 
 
@@ -139,9 +137,10 @@ def _pale(image: np.ndarray) -> np.ndarray:
     return cv2.addWeighted(image, 0.35, grey, 0.65, 0)
 
 
-def _draw_rings(drawn: np.ndarray, inspection: Inspection, factor: np.ndarray, width: int) -> None:
-    for region in inspection.regions[:_MAX_OUTLINES]:
-        x0, y0, x1, y1 = region.box_xyxy
+def _draw_rings(
+    drawn: np.ndarray, boxes_xyxy: Sequence[tuple[int, int, int, int]], factor: np.ndarray, width: int
+) -> None:
+    for x0, y0, x1, y1 in boxes_xyxy[:_MAX_OUTLINES]:
         if max((x1 - x0) * factor[0], (y1 - y0) * factor[1]) < _SMALL_REGION:
             center = [round((x0 + x1) / 2 * factor[0]), round((y0 + y1) / 2 * factor[1])]
             cv2.circle(drawn, center, _SMALL_REGION, (0, 0, 0), width + 1, cv2.LINE_AA)

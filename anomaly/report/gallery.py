@@ -10,7 +10,6 @@ import numpy as np
 
 from anomaly.evaluation.labelled import ImageFigures, TestImages, safe_name
 from anomaly.evaluation.scoring import CategoryResult
-from anomaly.inspection import Inspection
 from anomaly.runs.saving import explained, save
 from anomaly.testsets.samples import Sample, read_mask
 
@@ -56,12 +55,13 @@ def draw_gallery(
 def _draw(sample: Sample, score_map: np.ndarray, scale: Any) -> bytes:
     from anomaly.pictures.encode import to_jpeg
     from anomaly.pictures.images import read_image
-    from anomaly.pictures.overlay import draw_overlay, shrink
+    from anomaly.pictures.overlay import draw_overlay, outlines, shrink
     from anomaly.regions import find_regions
 
     photo = read_image(sample.image)
     mask = read_mask(sample, score_map.shape)
     truth = np.zeros(score_map.shape, bool) if mask is None else mask
-    shown = Inspection(0.0, None, score_map, truth, find_regions(truth, score_map), None, "", "")
-    pair = np.hstack([shrink(photo, SIDE), draw_overlay(photo, shown, scale, SIDE)])
+    boxes = [region.box_xyxy for region in find_regions(truth, score_map)]
+    drawn = draw_overlay(photo, score_map, scale, outlines(truth), boxes, SIDE)
+    pair = np.hstack([shrink(photo, SIDE), drawn])
     return to_jpeg(pair, 82)

@@ -51,7 +51,9 @@ def save_files(
     polygons = outlines(inspection.mask)
     files = _paths(row.name) if is_kept(row, keep) else {}
     if files:
-        drawn = draw_overlay(image, inspection, scale, polygons=polygons)
+        drawn = draw_overlay(
+            image, inspection.heatmap, scale, polygons, [r.box_xyxy for r in inspection.regions]
+        )
         save(out / files["heatmap"], to_float_tiff(inspection.heatmap))
         save(out / files["mask"], to_mask_png(inspection.mask))
         save(out / files["overlay"], to_jpeg(drawn, 90))
