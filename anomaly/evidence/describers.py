@@ -37,7 +37,7 @@ class Describer(Protocol):
 class EyesDescriber:
     """nano's eyes: EfficientNet-Lite0 trained on ImageNet, from its wheel (`steervit.nano.eyes`)."""
 
-    name = "EfficientNet-Lite0, 320 px"
+    name = "EfficientNet-Lite0, 256 px"  # `eyes.SIZE`; importing it would take a second
 
     def __init__(self) -> None:
         self._loading = Lock()
