@@ -51,7 +51,11 @@ class MemoryBank:
         return bank
 
     def _keep(self, patches: np.ndarray, owners: np.ndarray) -> None:
-        self._bank, self._owners = torch.from_numpy(patches), torch.from_numpy(owners.astype(np.int64))
+        # Copies: sums round differently with where an array lies in memory, and a file's lies anywhere.
+        self._bank, self._owners = (
+            torch.tensor(np.ascontiguousarray(patches)),
+            torch.from_numpy(owners.astype(np.int64)),
+        )
         self._squares = self._bank.square().sum(1)
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ Knows nothing of models and never reads the original photographs, so it can be m
 from __future__ import annotations
 
 import base64
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,19 @@ from anomaly.runs.saving import save
 SIZES = ((60, 720, 192, 85), (300, 480, 160, 82), (1_200, 300, 112, 78), (None, 220, 80, 72))
 # When this much base64 is spent the images that follow, the least suspicious, are listed without a picture.
 PICTURE_BUDGET = 36_000_000
+DATA = '<script type="application/json" id="data">'  # in the template, before the entries
 _OPTIONAL = ("object", "note", "card", "command", "settings", "versions", "model", "ended", "seconds")
 _MAX_REGIONS, _MAX_POINTS = 40, 1_200
 
 
-def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow]) -> Path:
+def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow], again: bool = False) -> Path:
     """Write `out/report.html` from the previews in `out`, worst image first; returns its path.
 
-    `run` is what `run.json` holds. Raises `OSError` when it cannot be written, `SteerAnomalyError` when its
+    `run` is what `run.json` holds. With `again` pictures are taken from the report that is there: of the same images,
+    with other verdicts. Raises `OSError` when it cannot be written, `SteerAnomalyError` when its
     template is broken.
     """
-    entries = _entries(out, sorted(rows, key=_badness))
+    entries = _entries(out, sorted(rows, key=_badness), _pictures_of(out) if again else {})
     page = render(
         "report.html",
         run=dict.fromkeys(_OPTIONAL) | run,
@@ -58,7 +61,17 @@ def _badness(row: ImageRow) -> tuple[bool, float, str]:
     return row.score is None, -(row.score or 0.0), row.file
 
 
-def _entries(out: Path, rows: list[ImageRow]) -> list[dict[str, Any]]:
+def _pictures_of(out: Path) -> dict[str, dict[str, str]]:
+    """The pictures (see `_pictures`) in the report that is there, by the name of their image; none when it is lost."""
+    try:
+        page = (out / "report.html").read_text(encoding="utf-8", errors="replace")
+        data = page.split(DATA, 1)[1].split("</script>", 1)[0]
+        return {one["n"]: {key: one[key] for key in "pq"} for one in json.loads(data) if "p" in one}
+    except (OSError, IndexError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _entries(out: Path, rows: list[ImageRow], known: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
     """What the page knows of each image, under one-letter names (see `report.js`), pictures in base64."""
     _, *sizes = next(row for row in SIZES if row[0] is None or len(rows) <= row[0])
     left = PICTURE_BUDGET
@@ -66,7 +79,7 @@ def _entries(out: Path, rows: list[ImageRow]) -> list[dict[str, Any]]:
     for row in rows:
         entry = _entry(row)
         if row.score is not None and left > 0:
-            entry |= _pictures(out, row.name, *sizes)
+            entry |= known.get(row.name) or _pictures(out, row.name, *sizes)
             left -= len(entry.get("p", "")) + len(entry.get("q", ""))
         entries.append(entry)
     return entries
