@@ -19,6 +19,7 @@ from anomaly.commands.calibrate import calibrate
 from anomaly.commands.datasets import datasets
 from anomaly.commands.eval import eval_command
 from anomaly.commands.inspect import inspect
+from anomaly.commands.judge import judge
 from anomaly.commands.models import models
 from anomaly.commands.prompts import prompts
 from anomaly.commands.score import score
@@ -83,7 +84,7 @@ def main(debug: bool) -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, calibrate, eval_command, score, train, prompts, models, datasets):
+for command in (inspect, judge, calibrate, eval_command, score, train, prompts, models, datasets):
     main.add_command(command)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,11 @@ class InspectionSettings:
         """The inverse of `to_dict`. Raises `TypeError` or `ValueError` for what it did not write."""
         lists = {name: tuple(values[name]) for name in ("image_size", "prompts", "contrast")}
         return cls(**values | lists | {"hashes": tuple(sorted(values["hashes"].items()))})
+
+    @classmethod
+    def from_run(cls, values: dict[str, Any]) -> InspectionSettings:
+        """From what `Inspector.describe` gave a run, which says more. Raises as `from_dict`, `KeyError` for less."""
+        return cls.from_dict({field.name: values.get(field.name) for field in fields(cls)})
 
     def differing(self, other: InspectionSettings) -> list[str]:
         """Names of the fields that decide a score and are not the same in both."""

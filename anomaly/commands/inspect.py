@@ -127,9 +127,11 @@ def inspect(
 def _follow(folder: ResultFolder, paths: list[Path], profile: Profile) -> dict[str, Any]:
     """What became of the line over the images in the order given; kept in the folder and its report."""
     from anomaly.runs import drift_log
+    from anomaly.runs.judging import keep_profile
 
     found = drift_log.follow(profile, [row for path in paths if (row := folder.row_of(path)) is not None])
     drift_log.write(folder.path, found)
+    keep_profile(folder.path, profile)
     folder.run["drift"] = drift_log.brief(found)
     return found
 
@@ -180,11 +182,11 @@ def _note(inspector: Inspector) -> str:
 def _standing(inspector: Inspector) -> str:
     """What the verdicts rest on, in a sentence for users."""
     point = inspector.point
+    from anomaly.decision.verdict import standing_of
+
     company = f" Compared with {inspector.settings.company}." if inspector.settings.company else ""
     if point is not None and point.calibrated:
-        profile = inspector.judge.profile
-        promise = profile.promise.sentence() if profile else ""
-        return f"Judged by a profile, a defect is a score from {point.threshold:.4g} on. {promise}{company}"
+        return f"{standing_of(inspector.judge)}{company}"
     if point is None:
         return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold.{company}"
     if point.settings is None:

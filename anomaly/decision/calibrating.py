@@ -18,10 +18,12 @@ from anomaly.comparison import Comparison, DescribedReferences, ReferenceSet, ad
 from anomaly.decision.calibration import Calibration
 from anomaly.decision.gate import Look, learn
 from anomaly.decision.pairs import Pairs
+from anomaly.decision.plan import Pictures, Plan, planned
 from anomaly.decision.profile import Profile, Provenance
-from anomaly.decision.promise import HELD_OUT, Scoring, parts_needed, promised
-from anomaly.decision.split import Outlier, joined, same_parts, split, two_kinds, unlike_others
+from anomaly.decision.promise import HELD_OUT, Scoring, promised
+from anomaly.decision.split import Outlier, joined, same_parts, two_kinds, unlike_others
 from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.evidence.descriptions import Description
 from anomaly.evidence.mutual import FeatureStore
 from anomaly.evidence.references import BANK
 from anomaly.observation import Observation
@@ -29,11 +31,6 @@ from anomaly.observation import Observation
 if TYPE_CHECKING:
     from anomaly.inspection import Inspection
     from anomaly.inspector import Inspector
-
-USUAL_RATE = 0.1  # where none is asked for: so many parts are kept for calibration as this rate needs
-FEWEST_REFERENCES = (
-    8  # held out, when the number is left to us; with fewer to spare every part is used for both
-)
 
 
 @dataclass(frozen=True)
@@ -163,60 +160,28 @@ def _scored(pictures: Sequence[Good], parts: Sequence[int], inspector: Inspector
             return _in_company(pictures, inspector)
         found = tuple(_score(one, inspector, None) for one in pictures)
         return _Scored(everything, found, HELD_OUT, inspector)
-    wanted = _how_many(pictures, parts, wish)
-    if wanted is None:
-        return _cross_fitted(pictures, parts, inspector, wish.seed)
-    chosen = split([one.content for one in pictures], wanted, wish.seed, parts)
-    described = DescribedReferences.of([pictures[place].observation for place in chosen.references])
-    judging = inspector.with_references(ReferenceSet.of_described(described))
-    comparison = compare(described.own, None, (), described.bank)
-    found = tuple(_score(pictures[place], judging, comparison) for place in chosen.calibration)
-    return _Scored(chosen.calibration, found, HELD_OUT, judging)
+    described = Pictures(
+        [one.content for one in pictures], parts, [len(_described(one).rows()) for one in pictures]
+    )
+    plan = planned(described, wish.references, wish.false_alarms, wish.confidence, wish.seed, BANK)
+    kept = DescribedReferences.of([pictures[place].observation for place in plan.references])
+    judging = inspector.with_references(ReferenceSet.of_described(kept))
+    places = tuple(plan.compared)
+    if plan.scoring == HELD_OUT:
+        comparison = compare(kept.own, None, (), kept.bank)
+        found = tuple(_score(pictures[place], judging, comparison) for place in places)
+    else:
+        found = _left_out(pictures, plan, judging)
+    return _Scored(places, found, plan.scoring, judging)
 
 
-def _how_many(pictures: Sequence[Good], parts: Sequence[int], wish: Wish) -> int | None:
-    """Parts to hold out as references; None where every part has to be used for both."""
-    if wish.references is not None:
-        return wish.references
-    count = len(set(parts))
-    spare = count - parts_needed(wish.false_alarms or USUAL_RATE, wish.confidence)
-    return min(spare, _whole(pictures, parts, wish.seed)) if spare >= FEWEST_REFERENCES else None
-
-
-def _whole(pictures: Sequence[Good], parts: Sequence[int], seed: int) -> int:
-    """Of how many parts, one fewer than all at most, every patch fits into a bank."""
-    hashes = [one.content for one in pictures]
-    count = 1
-    while count + 1 < len(set(parts)):
-        places = split(hashes, count + 1, seed, parts).references
-        if sum(_patches(pictures[place]) for place in places) > BANK:
-            break
-        count += 1
-    return count
-
-
-def _cross_fitted(pictures: Sequence[Good], parts: Sequence[int], inspector: Inspector, seed: int) -> _Scored:
-    """Every picture scored against other parts, as many as the profile keeps: its own leaves, another comes in."""
-    count, hashes = len(set(parts)), [one.content for one in pictures]
-    if count < 2:
-        raise SteerAnomalyError(
-            "expected pictures of two good parts at least, one to compare the other with, got one; photograph more, "
-            "or calibrate without references"
-        )
-    whole = _whole(pictures, parts, seed)
-    kept = split(hashes, whole, seed, parts).references
-    more = range(len(pictures)) if whole + 1 >= count else split(hashes, whole + 1, seed, parts).references
-    if whole + 1 >= count and sum(map(_patches, pictures)) <= BANK:
-        kept = tuple(range(len(pictures)))
-    pairs = Pairs([one.observation.description for one in pictures])  # type: ignore[misc]  # it compares
-    described = DescribedReferences.of([pictures[place].observation for place in kept])
-    judging = inspector.with_references(ReferenceSet.of_described(described))
+def _left_out(pictures: Sequence[Good], plan: Plan, judging: Inspector) -> tuple[_Score, ...]:
+    pairs = Pairs([_described(one) for one in pictures])
     found = []
-    for place, one in enumerate(pictures):
-        others = [other for other in (more if place in kept else kept) if parts[other] != parts[place]]
+    for place, others in plan.compared.items():
         own = [sampled(pictures[other].observation.own) for other in others]
-        found.append(_score(one, judging, compare(own, None, (), pairs.references(others))))
-    return _Scored(tuple(range(len(pictures))), tuple(found), Scoring("cross-fitted", folds=count), judging)
+        found.append(_score(pictures[place], judging, compare(own, None, (), pairs.references(others))))
+    return tuple(found)
 
 
 def _in_company(pictures: Sequence[Good], inspector: Inspector) -> _Scored:
@@ -236,8 +201,7 @@ def _score(picture: Good, inspector: Inspector, comparison: Comparison | None) -
     found = concluded(picture, inspector, comparison)
     distance = None
     if comparison is not None and comparison.references is not None:
-        assert picture.observation.description is not None
-        distance = comparison.of(picture.observation.description).distance
+        distance = comparison.of(_described(picture)).distance
     return _Score(found.score, float(found.heatmap.max()), replace(picture.look, distance=distance))
 
 
@@ -300,8 +264,8 @@ def _without(pictures: Sequence[Good], outliers: Sequence[Outlier]) -> list[Good
     return [one for place, one in enumerate(pictures) if place not in odd]
 
 
-def _patches(picture: Good) -> int:
+def _described(picture: Good) -> Description:
     description = picture.observation.description
     if description is None:
         raise SteerAnomalyError("expected pictures that were described, to compare with them, got others")
-    return len(description.rows())
+    return description

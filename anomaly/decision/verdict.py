@@ -84,6 +84,23 @@ def judge_of(profile: Profile, gate: bool = True, min_area: int = 0) -> Judge:
     return Judge(point_of(profile), profile, profile.gate if gate else None, min_area)
 
 
+def standing_of(judge: Judge) -> str:
+    """What verdicts rest on, in a sentence for users; of a threshold that is there."""
+    point, profile = judge.point, judge.profile
+    assert point is not None
+    if profile is None or point.calibrated:
+        promise = profile.promise.sentence() if profile else f"Its source: {point.source}."
+        return f"A defect is a score from {point.threshold:.4g} on. {promise}"
+    lower = [bound for threshold, bound in promises_of(profile) if threshold < point.threshold]
+    if not lower:
+        return f"A defect is a score from {point.threshold:.4g} on, {point.source}; no false-alarm rate is promised."
+    word = "" if profile.promise.guaranteed else "estimated to be "
+    return (
+        f"A defect is a score from {point.threshold:.4g} on, {point.source}; false alarms are {word}at most "
+        f"{percent(lower[0])} with {percent(profile.promise.confidence)} confidence, had it been chosen beforehand."
+    )
+
+
 def promises_of(profile: Profile, most: int = 200) -> list[tuple[float, float]]:
     """For a slider: thresholds from the highest down, and what the rate of scores above each is bounded by (0..1).
 

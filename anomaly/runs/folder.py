@@ -31,8 +31,8 @@ from anomaly.runs.rows import FAILURES, VERDICTS, ImageRow, to_csv
 from anomaly.runs.saving import OutputError, explained, save, save_json
 
 OURS = (
-    "results.csv", "results.jsonl", "report.html", "drift.json", "heatmaps", "masks", "overlays", "previews",
-    "observations", "run.json",
+    "results.csv", "results.jsonl", "report.html", "drift.json", "judged-by.profile", "heatmaps", "masks", "overlays",
+    "previews", "observations", "run.json",
 )  # fmt: skip
 _OTHERWISE = "choose another folder, or have them overwritten"
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from anomaly.decision import profile_file
 from anomaly.decision.gate import Look
+from anomaly.decision.profile import Profile
 from anomaly.decision.verdict import Judge
 from anomaly.errors import SteerAnomalyError
 from anomaly.pictures.encode import to_jpeg, to_mask_png
@@ -27,6 +29,7 @@ from anomaly.runs.journal import Journal
 from anomaly.runs.rows import FAILURES, ImageRow, to_csv
 from anomaly.runs.saving import OutputError, explained, save, save_json
 
+OWN_PROFILE = "judged-by.profile"
 THREADS = 4  # decoding and encoding release Python's lock
 
 
@@ -177,6 +180,18 @@ def _places(out: Path, row: ImageRow) -> Iterator[Path]:
 
 def _has_map(out: Path, row: ImageRow) -> bool:
     return row.heatmap is not None and (out / row.heatmap).is_file()
+
+
+def keep_profile(out: Path, profile: Profile) -> None:
+    """Keep below `out` what a run was judged by, without the arrays of its references. Raises `OutputError`."""
+    with explained(OWN_PROFILE, out, None):
+        profile_file.save(replace(profile, references={}), out / OWN_PROFILE)
+
+
+def own_profile(out: Path) -> Profile | None:
+    """What `keep_profile` kept; None for a run without a profile. Raises `ProfileError` for a damaged one."""
+    path = out / OWN_PROFILE
+    return profile_file.load(path) if path.is_file() else None
 
 
 def check_scored_alike(settings: dict[str, Any], settings_hash: str) -> None:

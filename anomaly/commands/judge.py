@@ -1,0 +1,184 @@
+"""`steer-anomaly judge`: other verdicts for a finished run, at once, from its kept scores and maps."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anomaly.commands import exit_codes
+from anomaly.commands.rates import Rate
+from anomaly.commands.sections import SectionedCommand, in_section
+
+if TYPE_CHECKING:
+    from anomaly.decision.profile import Profile
+    from anomaly.decision.verdict import Judge
+    from anomaly.runs.judging import FinishedRun
+
+verdict = in_section("Verdict")
+
+
+@click.command(
+    cls=SectionedCommand,
+    epilog="""\b
+Examples:
+  steer-anomaly judge results --threshold 4.2
+  steer-anomaly judge results --profile bottle.profile --false-alarms 0.5%
+
+\b
+Exit codes: 1 defects found (with --fail-on-defect), 2 wrong usage, 5 unfit photographs, 6 drift, 0 done.""",
+)
+@click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
+@verdict(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What `steer-anomaly calibrate` wrote, of the settings the run was made with.  [default: the run's own]",
+)
+@verdict("--false-alarms", type=Rate(), metavar="RATE", help="At most so many good parts called defective.")
+@verdict("--confidence", type=Rate(), metavar="RATE", help="How sure that is.  [default: the profile's]")
+@verdict("--best-effort", is_flag=True, help="Go on where the rate cannot be promised.")
+@verdict("--threshold", type=float, metavar="SCORE", help="Score from which an image is a defect.")
+@verdict("--mask-threshold", type=float, metavar="VALUE", help="Heatmap value that outlines regions.")
+@verdict(
+    "--min-area", type=click.IntRange(0), default=0, metavar="PX", help="Smaller regions are no defects."
+)
+@verdict("--no-gate", is_flag=True, help="Judge photographs that look unfit, too.")
+@verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def judge(
+    out: Path,
+    profile: Path | None,
+    false_alarms: float | None,
+    confidence: float | None,
+    best_effort: bool,
+    threshold: float | None,
+    mask_threshold: float | None,
+    min_area: int,
+    no_gate: bool,
+    fail_on_defect: bool,
+    quiet: bool,
+) -> None:
+    """Judge a finished run again: verdicts, masks, outlines, tables and report; no inference.
+
+    OUT is a folder that `steer-anomaly inspect` wrote. Scores and heatmaps stay as they are.
+    """
+    from tqdm import tqdm
+
+    from anomaly.errors import SteerAnomalyError
+    from anomaly.runs.judging import FinishedRun
+
+    if threshold is not None and (false_alarms or confidence):
+        raise SteerAnomalyError("expected --threshold or --false-alarms, got both: a rate sets the threshold")
+    with FinishedRun(out) as run:
+        known = _profile(run, profile)
+        if known is None and (false_alarms or confidence):
+            raise SteerAnomalyError(
+                "expected a profile to know false alarms by, this run was made without one: give it by --profile"
+            )
+        if known is not None and (false_alarms or confidence):
+            known = known.at(false_alarms or known.promise.target, confidence, best_effort=best_effort)
+        judging = _judge(run, known, threshold, mask_threshold, min_area, not no_gate)
+        with tqdm(total=len(run.rows), unit="image", disable=quiet) as bar:
+            found = run.judge(judging, bar.update)
+        changes, drift = _changes(run, judging, known, found.rows)
+        run.write(found.rows, changes)
+    click.echo(changes["note"])
+    counted = ", ".join(f"{count} {word}" for word, count in run.run["counts"].items() if count)
+    click.echo(f"{len(found.rows)} images judged again, {found.changed} otherwise than before: {counted}")
+    if found.undrawn:
+        click.echo(f"{found.undrawn} defects are not outlined: their heatmaps were not kept", err=True)
+    click.echo(f"report: {(out / 'report.html').resolve()}")
+    sys.exit(_exit_code(run.run["counts"], fail_on_defect, drift))
+
+
+def _profile(run: FinishedRun, path: Path | None) -> Profile | None:
+    from anomaly.commands.profiles import read_profile
+    from anomaly.runs.judging import check_scored_alike, own_profile
+
+    if path is None:
+        return own_profile(run.out)
+    profile = read_profile(path)
+    check_scored_alike(run.settings, profile.settings_hash)
+    return profile
+
+
+def _judge(
+    run: FinishedRun,
+    profile: Profile | None,
+    threshold: float | None,
+    mask_threshold: float | None,
+    min_area: int,
+    gate: bool,
+) -> Judge:
+    from anomaly.decision.threshold import OperatingPoint, with_given
+    from anomaly.decision.verdict import Judge, judge_of
+    from anomaly.errors import SteerAnomalyError
+    from anomaly.settings import InspectionSettings
+
+    judging = judge_of(profile, gate, min_area) if profile else Judge(_point(run), min_area=min_area)
+    if threshold is not None or mask_threshold is not None:
+        settings = InspectionSettings.from_run(run.settings)
+        point = with_given(judging.point, threshold, mask_threshold, settings)
+        judging = Judge(point, profile, judging.gate, min_area)
+    if not isinstance(judging.point, OperatingPoint):
+        raise SteerAnomalyError(
+            "expected a threshold to judge by, this run has none: give --threshold or --profile"
+        )
+    return judging
+
+
+def _point(run: FinishedRun) -> Any:
+    from anomaly.decision.threshold import OperatingPoint
+
+    said = run.settings
+    if said.get("threshold") is None:
+        return None
+    mask = said.get("mask_threshold")
+    return OperatingPoint(
+        said["threshold"], said["threshold"] if mask is None else mask, said.get("false_alarm_rate"),
+        str(said.get("threshold_source")),
+    )  # fmt: skip
+
+
+def _changes(
+    run: FinishedRun, judging: Judge, profile: Profile | None, rows: tuple
+) -> tuple[dict[str, Any], bool]:
+    """What `run.json` says of the new verdicts, and whether the line has drifted."""
+    from anomaly.decision.verdict import promises_of, standing_of
+    from anomaly.runs import claim, drift_log
+    from anomaly.runs.judging import keep_profile
+
+    point = judging.point
+    assert point is not None
+    about = run.run.get("model", {})
+    changes: dict[str, Any] = {
+        "settings": run.settings | {
+            "threshold": point.threshold, "mask_threshold": point.mask_threshold, "min_area": judging.min_area,
+            "false_alarm_rate": point.false_alarm_rate, "threshold_source": point.source,
+        },
+        "note": f"Produced by {about.get('name')}: {about.get('about')}. {standing_of(judging)}",
+        "promises": promises_of(profile) if profile else [],
+        "judged_again": [
+            *run.run.get("judged_again", []),
+            {"at": claim.now(), "command": shlex.join(["steer-anomaly", *sys.argv[1:]])},
+        ],
+    }  # fmt: skip
+    if profile is None:
+        return changes, False
+    changes["settings"]["profile"] = profile.digest
+    keep_profile(run.out, profile)
+    found = drift_log.follow(profile, rows)
+    drift_log.write(run.out, found)
+    return changes | {"drift": drift_log.brief(found)}, found["alarm"]
+
+
+def _exit_code(counts: dict[str, int], fail_on_defect: bool, drifted: bool) -> int:
+    if fail_on_defect and counts.get("defect"):
+        return exit_codes.DEFECT
+    if counts.get("unfit"):
+        return exit_codes.UNFIT
+    return exit_codes.DRIFT if drifted else exit_codes.OK
