@@ -21,6 +21,7 @@ from anomaly.commands.eval import eval_command
 from anomaly.commands.inspect import inspect
 from anomaly.commands.judge import judge
 from anomaly.commands.models import models
+from anomaly.commands.profile import profile
 from anomaly.commands.prompts import prompts
 from anomaly.commands.score import score
 from anomaly.commands.train import train
@@ -84,7 +85,7 @@ def main(debug: bool) -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, judge, calibrate, eval_command, score, train, prompts, models, datasets):
+for command in (inspect, judge, calibrate, profile, eval_command, score, train, prompts, models, datasets):
     main.add_command(command)
 
 

@@ -136,15 +136,16 @@ def calibrate(
         pictures=len(paths), mutual="on" if compares else "off", references=(), batch_size=1, threshold=None,
         mask_threshold=None, **options,
     )  # fmt: skip
-    seen = _observed(paths, inspector, part, quiet, "good")
+    seen = observed(paths, inspector, part, quiet, "good")
     found = _calibrated(seen, inspector, wish)
     profile_file.save(found.profile, out)
     _say(found, out)
     if flawed:
-        _say_misses(found, _observed(flawed, inspector, part, quiet, "defective"))
+        _say_misses(found, observed(flawed, inspector, part, quiet, "defective"))
 
 
-def _observed(paths: list[Path], inspector: Inspector, part: str, quiet: bool, kind: str) -> list[Good]:
+def observed(paths: list[Path], inspector: Inspector, part: str, quiet: bool, kind: str) -> list[Good]:
+    """What was seen of the pictures; those that cannot be read are named."""
     from tqdm import tqdm
 
     from anomaly.runs.good_pictures import observe_all

@@ -121,7 +121,12 @@ def _judge(
 
     judging = judge_of(profile, gate, min_area) if profile else Judge(_point(run), min_area=min_area)
     if threshold is not None or mask_threshold is not None:
-        settings = InspectionSettings.from_run(run.settings)
+        try:
+            settings = InspectionSettings.from_run(run.settings)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise SteerAnomalyError(
+                f"expected the settings of an inspection in {run.out / 'run.json'}, got others; inspect again"
+            ) from error
         point = with_given(judging.point, threshold, mask_threshold, settings)
         judging = Judge(point, profile, judging.gate, min_area)
     if not isinstance(judging.point, OperatingPoint):

@@ -205,6 +205,29 @@ def _score(picture: Good, inspector: Inspector, comparison: Comparison | None) -
     return _Score(found.score, float(found.heatmap.max()), replace(picture.look, distance=distance))
 
 
+def scored_alone(
+    seen: Sequence[Good], inspector: Inspector, scoring: Scoring
+) -> tuple[Calibration, tuple[Look, ...], tuple[str, ...]]:
+    """Scores, looks and contents of further good pictures, by an inspector of a profile whose scores came by `scoring`.
+
+    Raises `SteerAnomalyError` for no picture, and where pictures are scored by their batch or by leaving out.
+    """
+    pictures = _once(seen)
+    if not pictures:
+        raise SteerAnomalyError("expected further photographs of good parts, got none that can be read")
+    if scoring != HELD_OUT:
+        raise SteerAnomalyError(
+            f"expected a profile that was calibrated held out, got one {scoring.kind}, whose scores hang on all its "
+            "pictures: calibrate once on all of them"
+        )
+    comparison = inspector.compare(pictures[0].observation.object) if len(inspector.references) else None
+    found = [_score(one, inspector, comparison) for one in pictures]
+    new = Calibration(
+        tuple(one.score for one in found), tuple(one.heatmap_peak for one in found), _parts(pictures)
+    )
+    return new, tuple(one.look for one in found), tuple(one.content for one in pictures)
+
+
 def scores_of(seen: Sequence[Good], inspector: Inspector) -> list[float]:
     """Scores of further pictures, observed as the good ones were, by the calibrated inspector."""
     if not seen:
