@@ -20,6 +20,7 @@ import numpy as np
 from anomaly.inspection import Inspection
 from anomaly.regions import find_regions
 from anomaly.runs.folder import ResultFolder
+from anomaly.settings import InspectionSettings
 
 FIRST = 5.0  # threshold of the run that is judged again
 
@@ -27,13 +28,8 @@ FIRST = 5.0  # threshold of the run that is judged again
 def finished(base: Path, images: int, side: int) -> Path:
     """The result folder of a run that was never made."""
     random = np.random.default_rng(0)
-    settings = {
-        "threshold": FIRST,
-        "mask_threshold": 4.0,
-        "settings_hash": "",
-        "activation": "logit",
-        "contrast": [],
-    }
+    scored = InspectionSettings("drawn", (), (512, 512), ("{object}",), (), 1.0, "logit", 0, "1", 0, 0, "fp32")
+    settings = scored.to_dict() | {"threshold": FIRST, "mask_threshold": 4.0}
     photos = [
         cv2.resize(random.integers(60, 200, (side // 8, side // 8, 3), dtype=np.uint8), (side, side))
         for _ in range(8)
