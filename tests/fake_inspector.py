@@ -12,6 +12,8 @@ from anomaly.inspection import Inspection
 class FakeInspector:
     """Counts what it inspects. `delay` seconds per batch; `threshold` on the brightness difference."""
 
+    mutual = False
+
     def __init__(self, delay: float = 0.0, threshold: float | None = None, name: str = "fake") -> None:
         self.delay, self.threshold, self.name = delay, threshold, name
         self.inspected: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from anomaly.evaluation.labelled import TestImages
     from anomaly.evaluation.run import Options, Watcher
     from anomaly.evaluation.summary import Summary
+    from anomaly.inspector import Inspector
     from anomaly.testsets.cards import Card
     from anomaly.testsets.samples import Sample
     from steervit.processes import Processes
@@ -59,6 +61,18 @@ if TYPE_CHECKING:
 @click.option(
     "--calpro-size", default=518, show_default=True, help="Side in px that calpro200 resizes maps to."
 )
+@click.option(
+    "--shots",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Few-shot: compare with K good images of each category, drawn from its train/good.",
+)
+@click.option(
+    "--seeds",
+    metavar="LIST",
+    callback=lambda _context, _option, text: _seeds(text),
+    help="With --shots: draw once by each of these seeds; mean and deviation are printed.  [default: 0]",
+)
 @click.option("--save-maps", is_flag=True, help="Keep every anomaly map (float32 TIFF, MVTec's naming).")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Output folder.  [default: runs/eval-NAME-MODEL]"
@@ -71,8 +85,9 @@ def eval_command(
     """Score a model on BENCHMARK: a name from `datasets list`, or `folder` for your own labelled images.
 
     Writes metrics.json, the table as CSV, Markdown and LaTeX, plots and report.html. Run the same command
-    again after an interruption and it goes on. To share the work among processes: torchrun --nproc-per-node 2
-    $(which steer-anomaly) eval ... Exits with 3 when images had to be left out.
+    again after an interruption and it goes on. Figures are zero-shot unless --mutual on (the test images are
+    compared with each other; auto means off here) or --shots is given. To share the work among processes:
+    torchrun --nproc-per-node 2 $(which steer-anomaly) eval ... Exits with 3 when images had to be left out.
 
     \b
     Example:
@@ -81,7 +96,8 @@ def eval_command(
     need("plots", "eval, which draws curves,")
     from steervit.processes import joined
 
-    ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps")
+    ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps",
+            "shots", "seeds")  # fmt: skip
     mine = {name: options.pop(name) for name in ours}
     with joined() as processes:
         left_out = _run(benchmark, root, out, mine, options, processes)
@@ -97,29 +113,104 @@ def _run(
     options: dict[str, Any],
     processes: Processes,
 ) -> bool:
+    card, categories = _categories(benchmark, root, mine)
+    setting = _setting(mine, options)
+    if setting == "few-shot" and not options.get("references"):
+        options["activation"] = options.get("activation") or "logit"  # as where pictures are compared
+    inspector = inspection.make_inspector(pictures=0, **options)
+    stem = f"eval-{Path(benchmark).stem}-{Path(str(inspector.describe().get('model'))).stem}"
+    known = {
+        "few-shot": f"-{mine['shots']}-shots" if mine["shots"] else "-references",
+        "mutual scoring": "-mutual",
+    }
+    out = out or Path("runs") / f"{stem}{known.get(setting, '')}"
+    name = f"{Path(benchmark).stem} {mine['split']}"
+    task = _Task(card, root, name, mine, _how(mine, card, options), setting, inspector, processes)
+    if mine["shots"] is None:
+        summary = _evaluated(task, categories, out)
+        if processes.leads:
+            _write(summary, out, mine["split"])
+        return bool(summary.left_out)
+    return _with_shots(task, categories, out)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What does not change from seed to seed."""
+
+    card: Card | None
+    root: Path
+    name: str
+    mine: dict[str, Any]
+    how: Options
+    setting: str
+    inspector: Inspector
+    processes: Processes
+
+
+def _setting(mine: dict[str, Any], options: dict[str, Any]) -> str:
+    """Which column of a table the figures may stand in."""
+    if mine["seeds"] and mine["shots"] is None:
+        raise click.UsageError("--seeds draw the good images of --shots: give --shots too")
+    together = options.get("mutual") == "on"
+    if together and (mine["shots"] or options.get("references")):
+        raise click.UsageError("--mutual on and good images are two settings: evaluate them one at a time")
+    if mine["shots"] and options.get("references"):
+        raise click.UsageError("expected --shots or --references, got both")
+    if together:
+        return "mutual scoring"
+    return "few-shot" if mine["shots"] or options.get("references") else "zero-shot"
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    try:
+        seeds = tuple(dict.fromkeys(int(one) for one in text.split(","))) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {text!r}") from None
+    return seeds
+
+
+def _evaluated(task: _Task, categories: list[TestImages], out: Path, drawn: str = "") -> Summary:
     from anomaly.errors import SteerAnomalyError
     from anomaly.evaluation.run import evaluate
     from anomaly.runs.saving import OutputError
 
-    card, categories = _categories(benchmark, root, mine)
-    inspector = inspection.make_inspector(pictures=0, **options)
-    settings = inspector.describe()
-    out = out or Path("runs") / f"eval-{Path(benchmark).stem}-{Path(str(settings.get('model'))).stem}"
-    how = _how(mine, card, options)
-    watcher = _watcher(out, mine["split"], processes)
-    name = f"{Path(benchmark).stem} {mine['split']}"
+    watcher = _watcher(out, task.mine["split"], task.processes)
+    name = f"{task.name}, {drawn}" if drawn else task.name
     try:
-        results = evaluate(inspector, name, categories, out, how, processes, watcher)
+        results = evaluate(task.inspector, name, categories, out, task.how, task.processes, watcher)
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is done is kept in {out}: run the same command to go on", err=True)
         raise click.exceptions.Exit(exit_codes.INTERRUPTED) from None
     except OutputError as error:
         raise SteerAnomalyError(f"{error} (--out names the folder)") from error
-    if processes.leads:
-        doubts = [images.note for images in categories if images.note]
-        summary = _summary(card, root, settings, results, mine, how, doubts)
-        _write(summary, out, mine["split"])
-    return any(r.left_out for r in results)
+    settings = task.inspector.describe()
+    if drawn:
+        settings["company"] = f"{drawn} of each category"
+    doubts = [images.note for images in categories if images.note]
+    return _summary(task, settings, results, doubts)
+
+
+def _with_shots(task: _Task, categories: list[TestImages], out: Path) -> bool:
+    """One evaluation for each seed, in folders of their own, and what they have in common."""
+    from anomaly.evaluation.seed_tables import text, write_over_seeds
+    from anomaly.evaluation.shots import OverSeeds, draw
+
+    seeds, count = task.mine["seeds"] or (0,), task.mine["shots"]
+    summaries = []
+    for seed in seeds:
+        drawn = [draw(images, count, seed) for images in categories]
+        said = f"{count} good image{'s' if count > 1 else ''} drawn by seed {seed}"
+        summary = _evaluated(task, drawn, out / f"seed-{seed}", said)
+        summaries.append(summary)
+        if task.processes.leads:
+            _write(summary, out / f"seed-{seed}", task.mine["split"], quiet=True)
+    if task.processes.leads and task.mine["split"] == "public":
+        found = OverSeeds(tuple(summaries), seeds)
+        write_over_seeds(found, out)
+        click.echo(text(found, count))
+        click.echo(f"\nReports: {out}/seed-*/report.html")
+    return any(summary.left_out for summary in summaries)
 
 
 def _categories(benchmark: str, root: Path, mine: dict[str, Any]) -> tuple[Card | None, list[TestImages]]:
@@ -154,23 +245,17 @@ def _how(mine: dict[str, Any], card: Card | None, options: dict[str, Any]) -> Op
     return Options(limits, calpro_size, options.get("batch_size") or 8, mine["save_maps"])
 
 
-def _summary(
-    card: Card | None,
-    root: Path,
-    settings: dict[str, Any],
-    results: list[Any],
-    mine: dict[str, Any],
-    how: Options,
-    doubts: list[str],
-) -> Summary:
+def _summary(task: _Task, settings: dict[str, Any], results: list[Any], doubts: list[str]) -> Summary:
     from anomaly.evaluation.summary import Summary, coverage_notes
 
-    title = card.title if card else f"own images {root.resolve().name}"
-    notes = coverage_notes(card, results, mine["limit"], mine["split"]) + doubts
-    return Summary(title, str(settings.get("model")), results, notes, card, settings, how.limits[0])
+    card, limit, split = task.card, task.mine["limit"], task.mine["split"]
+    title = card.title if card else f"own images {task.root.resolve().name}"
+    notes = coverage_notes(card, results, limit, split) + doubts
+    model, pro_limit = str(settings.get("model")), task.how.limits[0]
+    return Summary(title, model, results, notes, card, settings, pro_limit, task.setting)
 
 
-def _write(summary: Summary, out: Path, split: str) -> None:
+def _write(summary: Summary, out: Path, split: str, quiet: bool = False) -> None:
     from anomaly.evaluation.results import write_results
     from anomaly.evaluation.submission import MAPS
     from anomaly.evaluation.tables import text
@@ -185,8 +270,9 @@ def _write(summary: Summary, out: Path, split: str) -> None:
             )
         return
     paths = write_results(summary, out)
-    click.echo(text(summary))
-    click.echo(f"\nReport: {paths[-1]}")
+    if not quiet:
+        click.echo(text(summary))
+        click.echo(f"\nReport: {paths[-1]}")
 
 
 def _watcher(out: Path, split: str, processes: Processes) -> Watcher:

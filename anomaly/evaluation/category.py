@@ -7,6 +7,7 @@ interrupted and however many processes shared it. Knows nothing of benchmarks, t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from anomaly.runs.journal import Journal, read_lines
 from anomaly.runs.loop import Failure, inference_workers, inspect_all
 from anomaly.runs.saving import explained
 from anomaly.testsets.samples import Sample, read_mask
+from steervit.files import sha256_of
 from steervit.processes import Processes
 
 
@@ -35,7 +37,9 @@ class Inspected:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class LoadedSample:
+    """A test image and its mask as they were read; `stamp` as in `InspectedImage`."""
+
     sample: Sample
     image: np.ndarray
     mask: np.ndarray | None
@@ -53,8 +57,8 @@ class Category:
     def map_of(self, sample: Sample) -> Path:
         return map_path(self.out / "maps", self.images.name, sample.key)
 
-    def finished(self) -> dict[str, InspectedImage]:
-        """The journals' images that still hold: same image, masks and object name, and the map is there."""
+    def finished(self, key: str | None = None) -> dict[str, InspectedImage]:
+        """The journals' images that still hold: same image, masks, object name, set `key`, and the map is there."""
         lines = {line["key"]: line for path in self._journals() for line in read_lines(path, "key")[0]}
         found = {s.key: InspectedImage.from_line(lines[s.key]) for s in self.images.samples if s.key in lines}
         return {
@@ -62,6 +66,7 @@ class Category:
             for s in self.images.samples
             if (done := found.get(s.key))
             and done.object == self.images.object
+            and done.set == key
             and done.stamp == stamp_of(s)
             and self.map_of(s).is_file()
         }
@@ -77,12 +82,15 @@ class Category:
         ranks = [name[len(start) : -len(".jsonl")] for name in names if name.startswith(start)]
         return [self.journal(int(rank)) for rank in sorted(ranks) if rank.isdecimal()]
 
-    def load(self, sample: Sample) -> _Loaded:
+    def load(self, sample: Sample) -> LoadedSample:
+        """Read an image and its mask. Raises `SteerAnomalyError` for one that cannot be read or does not fit."""
         image = read_image(sample.image)
-        return _Loaded(sample, image, read_mask(sample, image.shape[:2]), stamp_of(sample))
+        return LoadedSample(sample, image, read_mask(sample, image.shape[:2]), stamp_of(sample))
 
-    def write(self, loaded: _Loaded, inspection: Inspection) -> Callable[[], InspectedImage]:
-        """What writes the map of an image and gives its line of the journal."""
+    def write(
+        self, loaded: LoadedSample, inspection: Inspection, key: str | None = None
+    ) -> Callable[[], InspectedImage]:
+        """What writes the map of an image and gives its line of the journal; `key` is that of its set."""
 
         def finish() -> InspectedImage:
             sample = loaded.sample
@@ -92,7 +100,7 @@ class Category:
                     write_thresholded(self.out, self.images.name, sample.key, inspection.mask)
             return InspectedImage(
                 sample.key, self.images.object, loaded.stamp, float(inspection.score),
-                round(float(inspection.milliseconds), 3), _overlap(inspection, loaded.mask),
+                round(float(inspection.milliseconds), 3), _overlap(inspection, loaded.mask), key,
             )  # fmt: skip
 
         return finish
@@ -113,7 +121,8 @@ def inspect_category(
     """
     images = category.images
     share = processes.share(images.samples)
-    done = category.finished()
+    key = references_key(images)
+    done = category.finished(key)
     pending = [s for s in share if s.key not in done]
     progress(len(share) - len(pending))
     problems: list[Problem] = []
@@ -125,17 +134,23 @@ def inspect_category(
             pending,
             category.load,
             lambda batch: inspector.inspect_batch(batch, images.object),
-            category.write,
+            lambda loaded, inspection: category.write(loaded, inspection, key),
             batch_size=batch_size,
             workers=workers,
         ):
             if isinstance(row, Failure):
-                problems.append(Problem(str(sample.image), _named(sample, row.reason)))
+                problems.append(as_problem(sample, row.reason))
             else:
                 journal.append(row.to_line())
             progress(1)
     problems = [problem for part in processes.gather(problems) for problem in part]
-    return Inspected({key: done.known for key, done in category.finished().items()}, problems)
+    return Inspected({key: done.known for key, done in category.finished(key).items()}, problems)
+
+
+def references_key(images: TestImages) -> str | None:
+    """SHA-256 in hex of the references' files, in whatever order; None where there are none."""
+    hashes = sorted(map(sha256_of, images.references))
+    return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else None
 
 
 def stamp_of(sample: Sample) -> tuple[int, ...]:
@@ -157,6 +172,7 @@ def _overlap(inspection: Inspection, mask: np.ndarray | None) -> Overlap | None:
     return Overlap(both, int(inspection.mask.sum()) - both, int(mask.sum()) - both)
 
 
-def _named(sample: Sample, reason: str) -> str:
+def as_problem(sample: Sample, reason: str) -> Problem:
+    """Why an image is left out, naming it."""
     named = any(str(path) in reason for path in (sample.image, *sample.masks))
-    return reason if named else f"{sample.image}: {reason}"
+    return Problem(str(sample.image), reason if named else f"{sample.image}: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from anomaly.testsets.samples import Sample
@@ -11,7 +12,11 @@ from anomaly.testsets.samples import Sample
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images of one category, what the part is called, and what a reader should know of them."""
+    """The test images of one category, what the part is called, and what a reader should know of them.
+
+    `pool` are good images outside the test set, `references` those good images that the test images are compared
+    with, none of them among `samples`.
+    """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
@@ -20,6 +25,8 @@ class TestImages:
     samples: list[Sample]
     group: str | None = None
     note: str | None = None
+    pool: tuple[Path, ...] = ()
+    references: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,10 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class InspectedImage:
-    """A line of an evaluation's journal. `stamp` is size and time of change of the image and of its masks."""
+    """A line of an evaluation's journal. `stamp` is size and time of change of the image and of its masks.
+
+    `set` is the hash of the images or references it was compared with, None when it was judged alone.
+    """
 
     key: str
     object: str
@@ -58,6 +68,7 @@ class InspectedImage:
     score: float
     milliseconds: float
     overlap: Overlap | None = None
+    set: str | None = None
 
     def to_line(self) -> dict[str, Any]:
         """As JSON holds it."""

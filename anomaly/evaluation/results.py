@@ -42,13 +42,14 @@ def to_json(summary: Summary) -> dict[str, Any]:
         "coverage": verdict(summary),
         "notes": summary.notes,
         "model": summary.model,
+        "setting": summary.setting,
         "settings": summary.settings,
         "categories": {r.category: _category(r, summary) for r in summary.results},
         "mean": {m: summary.mean(m)[0] for m in _columns(summary)},
         "mean_over": {m: summary.mean(m)[1] for m in _columns(summary)},
         "groups": {g: {m: summary.mean(m, g)[0] for m in _columns(summary)} for g in summary.groups},
         "left_out": summary.left_out,
-        "published_percent": [asdict(p) for p in summary.card.published] if summary.card else [],
+        "published_percent": [asdict(p) for p in summary.published],
     }
 
 

@@ -11,19 +11,30 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evaluation.category import Category, inspect_category, stamp_of
+from anomaly.evaluation.category import Category, inspect_category, references_key, stamp_of
+from anomaly.evaluation.category_set import drop_observations, inspect_category_as_set
 from anomaly.evaluation.labelled import TestImages, safe_name
 from anomaly.evaluation.scoring import CategoryResult, require_counted, score_category
 from anomaly.pictures.maps import read_map
 from anomaly.runs import claim
 from anomaly.runs.inspecting import BatchInspector
+from anomaly.runs.inspecting_sets import SetInspector
 from anomaly.runs.saving import OutputError, explained, save_json
 from steervit.processes import Processes
 
 OTHERWISE = "choose another folder, or delete that one"
+
+
+class EvalInspector(BatchInspector, SetInspector, Protocol):
+    """What an evaluation needs of `anomaly.inspector.Inspector`."""
+
+    mutual: bool
+
+    def with_references(self, references: Any) -> EvalInspector:
+        """The same inspector, comparing with these good pictures."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Watcher:
 
 
 def evaluate(
-    inspector: BatchInspector,
+    inspector: EvalInspector,
     benchmark: str,
     categories: list[TestImages],
     out: Path,
@@ -76,7 +87,7 @@ def evaluate(
 
 
 def _evaluate_one(
-    inspector: BatchInspector,
+    inspector: EvalInspector,
     images: TestImages,
     out: Path,
     options: Options,
@@ -90,7 +101,9 @@ def _evaluate_one(
     if all(processes.gather(finished is not None)) and finished is not None:
         watcher.advance(len(processes.share(images.samples)))
         return finished
-    inspected = inspect_category(inspector, category, processes, options.batch_size, watcher.advance)
+    inspect = inspect_category_as_set if inspector.mutual else inspect_category
+    judging = _with_references(inspector, images)
+    inspected = inspect(judging, category, processes, options.batch_size, watcher.advance)
     result = score_category(
         images,
         lambda sample: read_map(category.map_of(sample)),
@@ -106,7 +119,17 @@ def _evaluate_one(
     processes.wait()
     if processes.leads and not options.save_maps:
         _drop_maps(out / "maps", result)
+    if processes.leads and not result.left_out:
+        drop_observations(category)
     return result
+
+
+def _with_references(inspector: EvalInspector, images: TestImages) -> EvalInspector:
+    if not images.references:
+        return inspector
+    from anomaly.comparison import ReferenceSet
+
+    return inspector.with_references(ReferenceSet.of(images.references))
 
 
 def _drop_maps(maps: Path, result: CategoryResult) -> None:
@@ -155,6 +178,7 @@ def _identity(images: TestImages, options: Options) -> dict[str, Any]:
         "samples": digest,
         "limits": list(options.limits),
         "calpro_size": options.calpro_size,
+        "references": references_key(images),
     }
 
 

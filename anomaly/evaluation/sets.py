@@ -9,7 +9,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.evaluation.labelled import TestImages
 from anomaly.testsets.cards import Card
 from anomaly.testsets.folder_layout import folder_categories, folder_samples, without_mask
-from anomaly.testsets.layouts import find_samples, present_categories
+from anomaly.testsets.layouts import find_good, find_samples, present_categories, train_good
 from anomaly.testsets.samples import require_files
 
 
@@ -26,7 +26,8 @@ def benchmark_categories(
         category = card.category(name)
         samples = find_samples(card, root, name, split)
         require_files(samples)
-        found.append(TestImages(name, object_name or category.object, samples, category.group))
+        pool = tuple(find_good(card, root, name))
+        found.append(TestImages(name, object_name or category.object, samples, category.group, pool=pool))
     return found
 
 
@@ -46,5 +47,6 @@ def folder_test_sets(
         samples = folder_samples(folders[name])
         require_files(samples)
         called = object_name or name.replace("_", " ")
-        found.append(TestImages(name, called, samples, note=without_mask(folders[name])))
+        note, pool = without_mask(folders[name]), tuple(train_good(folders[name]))
+        found.append(TestImages(name, called, samples, note=note, pool=pool))
     return found

@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anomaly.evaluation.scoring import CategoryResult
-from anomaly.testsets.cards import METRICS, Card
+from anomaly.testsets.cards import METRICS, Card, Published
+
+ZERO_SHOT, MUTUAL, FEW_SHOT = (
+    "zero-shot",
+    "mutual scoring",
+    "few-shot",
+)  # what is known of the part but its name
+SETTINGS = {
+    ZERO_SHOT: "zero-shot",
+    MUTUAL: "mutual scoring, uses the unlabelled test set",
+    FEW_SHOT: "few-shot, uses good pictures",
+}
+_PUBLISHED_MUTUAL = "sees the whole unlabelled test set"
 
 
 @dataclass(frozen=True)
@@ -14,7 +26,8 @@ class Summary:
     """An evaluation of `model` on `title`.
 
     `notes` is empty only when the full benchmark was evaluated; each note is a sentence. `settings` is what
-    the inspector says of itself. `pro_limit` is the false-positive rate up to which `pro` is integrated.
+    the inspector says of itself. `pro_limit` is the false-positive rate up to which `pro` is integrated. `setting` is
+    one of `SETTINGS`.
     """
 
     title: str
@@ -24,6 +37,13 @@ class Summary:
     card: Card | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     pro_limit: float = 0.3
+    setting: str = ZERO_SHOT
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """The card's published figures of the same setting; figures of others are never set beside these."""
+        rows = self.card.published if self.card else ()
+        return tuple(row for row in rows if _setting_of(row) == self.setting)
 
     @property
     def columns(self) -> list[str]:
@@ -104,7 +124,14 @@ def _count_notes(card: Card, results: list[CategoryResult]) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """One line for the head of every output: what was evaluated, by what, and whether it is all of it."""
-    return f"{summary.title}, model {summary.model}: {verdict(summary)}"
+    known = "" if summary.setting == ZERO_SHOT else f", {SETTINGS[summary.setting]}"
+    return f"{summary.title}, model {summary.model}{known}: {verdict(summary)}"
+
+
+def _setting_of(row: Published) -> str:
+    if row.setting == _PUBLISHED_MUTUAL:
+        return MUTUAL
+    return FEW_SHOT if row.setting.startswith(FEW_SHOT) else ZERO_SHOT
 
 
 def verdict(summary: Summary) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 
 from anomaly.evaluation.scoring import CategoryResult
-from anomaly.evaluation.summary import Summary, headline, value, verdict
+from anomaly.evaluation.summary import SETTINGS, ZERO_SHOT, Summary, headline, value, verdict
 from anomaly.testsets.cards import METRICS, Card
 
 TITLES = {
@@ -38,7 +38,7 @@ def table(summary: Summary) -> tuple[list[str], list[list[str]], list[list[str]]
     head = ["category", "good", "defective", *map(title, columns)]
     rows = [_row(r, columns) for r in summary.results]
     means = [_mean_row(summary, columns, None), *(_mean_row(summary, columns, g) for g in summary.groups)]
-    published = summary.card.published if summary.card else ()
+    published = summary.published
     comparable = [
         c for c in columns if c != "pro" or not summary.card or summary.pro_limit == summary.card.pro_limit
     ]
@@ -71,13 +71,13 @@ def footnotes(summary: Summary) -> list[str]:
         found = [e for r in summary.results if (e := r.protocols.get("calpro200"))]
         entry = next(e for e in found if e["value"] is not None)
         notes.append(f"calpro200: {entry['provenance']['definition']}; {entry['provenance']['resolution']}.")
-    if summary.card and summary.card.published:
+    if summary.published:
         notes.append("Published figures are of other models, and their sources do not all define PRO alike.")
-        kinds = dict.fromkeys(p.setting for p in summary.card.published)
-        named = (
-            f"{k}: {', '.join(p.method for p in summary.card.published if p.setting == k)}" for k in kinds
-        )
+        kinds = dict.fromkeys(p.setting for p in summary.published)
+        named = (f"{k}: {', '.join(p.method for p in summary.published if p.setting == k)}" for k in kinds)
         notes.append(f"Kinds of published methods: {'; '.join(named)}.")
+    if summary.setting != ZERO_SHOT:
+        notes.append(f"Setting: {SETTINGS[summary.setting]}; not to be compared with zero-shot figures.")
     if any(r.seg_f1 is not None and r.seg_f1 > (r.metrics.get("pixel_f1_max") or 1) for r in summary.results):
         notes.append(
             "SegF1 may be above pixel F1-max: masks are empty where the image's verdict is ok, and no single "

@@ -37,6 +37,21 @@ def find_samples(card: Card, root: Path, category: str, split: str = "public") -
     return mvtec(folder)
 
 
+def find_good(card: Card, root: Path, category: str) -> list[Path]:
+    """The good images of one category that its makers meant for training; none where the layout has none."""
+    wanted = card.category(category)
+    if card.layout == "visa":
+        table = root / "split_csv" / "1cls.csv"
+        rows = [row for row in _rows(table) if row["object"] == wanted.name and row["split"] == "train"]
+        return [root / row["image"] for row in rows if row["label"] == "normal"]
+    return [] if card.layout == "pairs" else train_good(_category_folder(card, root, wanted))
+
+
+def train_good(folder: Path) -> list[Path]:
+    """The good images for training in a folder of MVTec's layout."""
+    return images_in(folder / "train" / "good")
+
+
 def present_categories(card: Card, root: Path) -> list[str]:
     """The card's categories whose folder lies below `root`. Raises `SteerAnomalyError` when none does."""
     if not root.is_dir():
