@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
-from sklearn.metrics import silhouette_score
 
 from anomaly.errors import SteerAnomalyError
 
@@ -158,6 +157,8 @@ def two_kinds(features: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]] |
 
     `features` (N, D). Each group holds a fifth of the pictures and two at least; otherwise None.
     """
+    from sklearn.metrics import silhouette_score  # a second that judging again does not need
+
     features = _vectors(features)
     if len(features) < 4:
         return None
