@@ -9,8 +9,11 @@ INSTALLED := .venv/.installed
 demo: $(INSTALLED)
 	$(BIN)/steer-anomaly inspect docs/samples/surfaces --object surface --threshold 0.97 --out demo-out/surfaces
 	$(BIN)/steer-anomaly inspect docs/samples/parts --object part --threshold 0.97 --out demo-out/parts
+	$(BIN)/steer-anomaly calibrate docs/samples/flanges/good --object flange --false-alarms 10% --out demo-out/flange.profile --overwrite
+	$(BIN)/steer-anomaly inspect --profile demo-out/flange.profile docs/samples/flanges/test --out demo-out/flanges
 	@echo "open $(CURDIR)/demo-out/surfaces/report.html"
 	@echo "open $(CURDIR)/demo-out/parts/report.html"
+	@echo "open $(CURDIR)/demo-out/flanges/report.html  (calibrated: it states how many false alarms there are at most)"
 
 # No processes, no training: under a minute.
 quick: $(INSTALLED)
