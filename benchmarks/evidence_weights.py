@@ -69,11 +69,6 @@ def z_scores(maps: list[np.ndarray], good: list[np.ndarray] | None = None) -> np
     return np.stack([cv2.resize(scale(one), (SIDE, SIDE)) for one in maps])
 
 
-def added(*parts: np.ndarray) -> np.ndarray:
-    """Evidence speaks for a defect and never against one: the sum of what is above the typical patch."""
-    return np.sum([np.maximum(part, 0) for part in parts], 0)
-
-
 def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
     """Pixel AUROC, PRO, F1-max and image AUROC, in %; the last NaN without good images."""
     metrics = PixelMetrics()
@@ -84,7 +79,7 @@ def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
     return [100 * float(value) for value in (result["auroc"], result["pro"], result["f1_max"], image)]
 
 
-def as_user_errors(label: str, rows: list[list[float]]) -> None:
+def show(label: str, rows: list[list[float]]) -> None:
     """A row of the table: the mean over sets, then each set."""
     cells = ["{:.1f}/{:.1f}/{:.1f}, {:.0f}".format(*row) for row in [np.nanmean(rows, 0).tolist(), *rows]]
     click.echo(f"| {label} | " + " | ".join(cells) + " |")
@@ -109,8 +104,8 @@ def company(pictures: Pictures) -> dict[str, np.ndarray]:
         "own": own,
         "mutual": others,
         "larger of the two": np.maximum(own, others),
-        "plain sum": own + others,
-        **{f"own + {weight:g} mutual": added(own, weight * others) for weight in WEIGHTS},
+        "positive parts": np.maximum(own, 0) + np.maximum(others, 0),
+        **{f"own + {weight:g} mutual": own + weight * others for weight in WEIGHTS},
     }
 
 
@@ -121,8 +116,8 @@ def few(pictures: Pictures, good: Pictures, picked: np.ndarray) -> dict[str, np.
     for name, way in (("references", MemoryBank), ("subspace", Subspace)):
         references = References([good.seen[i] for i in picked], way)
         odd = np.stack([cv2.resize(references.oddness(one), (SIDE, SIDE)) for one in pictures.seen])
-        maps |= {name: odd} | {f"own + {weight:g} {name}": added(own, weight * odd) for weight in WEIGHTS}
-    return maps | {"references + subspace": added(maps["references"], maps["subspace"])}
+        maps |= {name: odd} | {f"own + {weight:g} {name}": own + weight * odd for weight in WEIGHTS}
+    return maps | {"references + subspace": maps["references"] + maps["subspace"]}
 
 
 @click.command()
@@ -153,7 +148,7 @@ def main(sets: tuple[str, ...], shots: int, seeds: str, cache: Path) -> None:
             rows_few.setdefault(label, []).append(np.mean(values, 0).tolist())
     for table in (rows, rows_few):
         for label, values in table.items():
-            told(label, values)
+            show(label, values)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,8 @@ def command(checkout: Path, inputs: list[Path], out: Path) -> subprocess.Popen:
     """`steer-anomaly inspect` with the code of `checkout`, begun."""
     arguments = [sys.executable, "-m", "anomaly.cli", "inspect", *map(str, inputs)]
     arguments += ["--object", PART, "--out", str(out), "--quiet"]
+    if "--mutual" in (checkout / "anomaly" / "commands" / "options.py").read_text(encoding="utf-8"):
+        arguments += ["--mutual", "off"]  # each picture alone, as the other checkout does it
     return subprocess.Popen(
         arguments, cwd=out, env=environment(checkout), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
