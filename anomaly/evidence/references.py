@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from sklearn.random_projection import GaussianRandomProjection
 from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
@@ -199,6 +198,8 @@ def coreset(patches: np.ndarray, limit: int, seed: int) -> np.ndarray:
 
     Distances are those of a random projection; of very many patches a random part is looked at. Sorted (limit,).
     """
+    from sklearn.random_projection import GaussianRandomProjection  # a second of start-up that few need
+
     rng = np.random.default_rng(seed)
     pool = np.sort(rng.permutation(len(patches))[: POOL * limit])
     points = patches[pool]
