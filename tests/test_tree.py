@@ -17,6 +17,7 @@ FILES = {
 # Names that two files share because each is its package's own of the same thing. Keep this short.
 TWICE = {
     "loop": {"anomaly/runs/loop.py", "steervit/training/loop.py"},  # over images, over steps
+    "profile": {"anomaly/decision/profile.py", "anomaly/commands/profile.py"},  # the same
     "prompts": {"anomaly/prompts.py", "anomaly/commands/prompts.py"},  # a command is called as what it shows
     "run": {"anomaly/evaluation/run.py", "steervit/training/run.py"},  # one from beginning to end
     "trunk": {"steervit/modeling/trunk.py", "steervit/nano/trunk.py"},  # any, and nano's
