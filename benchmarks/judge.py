@@ -28,7 +28,9 @@ FIRST = 5.0  # threshold of the run that is judged again
 def finished(base: Path, images: int, side: int) -> Path:
     """The result folder of a run that was never made."""
     random = np.random.default_rng(0)
-    scored = InspectionSettings("drawn", (), (512, 512), ("{object}",), (), 1.0, "logit", 0, "1", 0, 0, "fp32")
+    scored = InspectionSettings(
+        "drawn", (), (512, 512), ("{object}",), (), 1.0, "logit", 0, "1", 0, 0, "fp32"
+    )
     settings = scored.to_dict() | {"threshold": FIRST, "mask_threshold": 4.0}
     photos = [
         cv2.resize(random.integers(60, 200, (side // 8, side // 8, 3), dtype=np.uint8), (side, side))

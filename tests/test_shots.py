@@ -41,7 +41,9 @@ def test_references_are_drawn_by_content_and_seed(cup, tmp_path):
     (images,) = folder_test_sets(tmp_path / "data")
     assert [{p.read_bytes() for p in draw(images, 3, seed).references} for seed in range(8)] == chosen
     assert draw(images, 3, 0).samples == images.samples
-    with pytest.raises(SteerAnomalyError, match="at least 7 different good images, found 6 outside the test set"):
+    with pytest.raises(
+        SteerAnomalyError, match="at least 7 different good images, found 6 outside the test set"
+    ):
         draw(images, 7, 0)
 
 
@@ -69,7 +71,15 @@ class WithReferences(FakeInspector):
     def _inspect(self, image, object):
         found = super()._inspect(image, object)
         return type(found)(
-            found.score - self.level, None, found.heatmap - self.level, found.mask, (), None, object, "fake", 1.0
+            found.score - self.level,
+            None,
+            found.heatmap - self.level,
+            found.mask,
+            (),
+            None,
+            object,
+            "fake",
+            1.0,
         )
 
 
