@@ -69,6 +69,11 @@ def z_scores(maps: list[np.ndarray], good: list[np.ndarray] | None = None) -> np
     return np.stack([cv2.resize(scale(one), (SIDE, SIDE)) for one in maps])
 
 
+def added(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What was recommended: text speaks for a defect and never against what company or references find odd."""
+    return np.maximum(own, 0) + others
+
+
 def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
     """Pixel AUROC, PRO, F1-max and image AUROC, in %; the last NaN without good images."""
     metrics = PixelMetrics()
@@ -104,8 +109,9 @@ def company(pictures: Pictures) -> dict[str, np.ndarray]:
         "own": own,
         "mutual": others,
         "larger of the two": np.maximum(own, others),
-        "positive parts": np.maximum(own, 0) + np.maximum(others, 0),
-        **{f"own + {weight:g} mutual": own + weight * others for weight in WEIGHTS},
+        "plain sum": own + others,
+        "both above 0": np.maximum(own, 0) + np.maximum(others, 0),
+        **{f"own + {weight:g} mutual": added(own, weight * others) for weight in WEIGHTS},
     }
 
 
@@ -116,7 +122,7 @@ def few(pictures: Pictures, good: Pictures, picked: np.ndarray) -> dict[str, np.
     for name, way in (("references", MemoryBank), ("subspace", Subspace)):
         references = References([good.seen[i] for i in picked], way)
         odd = np.stack([cv2.resize(references.oddness(one), (SIDE, SIDE)) for one in pictures.seen])
-        maps |= {name: odd} | {f"own + {weight:g} {name}": own + weight * odd for weight in WEIGHTS}
+        maps |= {name: odd} | {f"own + {weight:g} {name}": added(own, weight * odd) for weight in WEIGHTS}
     return maps | {"references + subspace": maps["references"] + maps["subspace"]}
 
 
