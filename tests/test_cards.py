@@ -7,7 +7,8 @@ from anomaly.testsets import cards
 @pytest.mark.parametrize("name", cards.names())
 def test_every_shipped_card_reads_and_is_complete(name):
     card = cards.load(name)
-    assert card.title and card.about and card.page and card.licence.name and card.categories
+    assert card.title and card.about and card.page and card.licence.name
+    assert bool(card.categories) == card.is_inspection
     assert 0 < card.pro_limit <= 1
     assert all(len(a.sha256) == 64 for a in card.archives if a.sha256)
     assert len({c.name for c in card.categories}) == len(card.categories)
@@ -76,8 +77,12 @@ CUP = "categories: {cup: {object: cup}}\n"
         ),
         (CARD + "categories: {cup: 3}", "category cup: expected it to be a table of keys, got 3"),
         (CARD + "categories: {cup: {good: 3}}", "category cup: expected the key object"),
-        (CARD.replace("mvtec", "odd") + CUP, "layout to be one of mvtec, visa, mvtec-ad-2, pairs, got 'odd'"),
+        (
+            CARD.replace("mvtec", "odd") + CUP,
+            "layout to be one of mvtec, visa, mvtec-ad-2, pairs, core, genecis, pods, mosaic, got 'odd'",
+        ),
         (CARD.replace("restricted", "restrict") + CUP, "key 'licence.restrict', did you mean restricted"),
+        (CARD, "expected the key categories with a product"),
         (CARD + CUP + "pro_limit: 2", "pro_limit to be at most 1, got 2"),
         (
             CARD + CUP + "published: [{method: m, setting: s, source: o, pixel_arouc: 3}]",

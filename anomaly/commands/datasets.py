@@ -42,7 +42,8 @@ def list_command(as_json: bool) -> None:
         return
     for card in every:
         mark = "*" if card.licence.restricted else " "
-        click.echo(f"{card.name:12} {mark} {len(card.categories):3} categories  {card.licence.name}")
+        what = f"{len(card.categories):3} categories" if card.is_inspection else "features steered by text"
+        click.echo(f"{card.name:12} {mark} {what}  {card.licence.name}")
         click.echo(f"{'':14} {card.about}")
     click.echo("\n* restricted licence: `datasets pull` asks for --accept-licence")
 
@@ -61,14 +62,19 @@ def info_command(name: str) -> None:
 
     card = cards.load(name)
     click.echo(f"{card.title} ({card.name}): {card.about}")
-    click.echo(
-        f"paper    {card.paper}\npage     {card.page}\nlayout   {card.layout}\nPRO to   FPR {card.pro_limit}"
-    )
+    click.echo(f"paper    {card.paper}\npage     {card.page}\nlayout   {card.layout}")
+    if card.is_inspection:
+        click.echo(f"PRO to   FPR {card.pro_limit}")
     _print_licence(card)
     for archive in card.archives:
         click.echo(
             f"archive  {archive.url}\nsha256   {archive.sha256 or 'not known: a download is not verified'}"
         )
+    if not card.is_inspection:
+        from anomaly.steerability.outcome import table
+
+        click.echo("\nPublished, in %:\n" + table(card))
+        return
     click.echo("\ncategory             object                    group     good  defective")
     for c in card.categories:
         good, bad = (("?" if n is None else str(n)) for n in (c.good, c.defective))
@@ -135,6 +141,12 @@ def check_command(context: click.Context, folder: Path, name: str | None, option
         return
     card = guess_card(folder) if name is None else None if name == "folder" else cards.load(name)
     click.echo(f"Checking {folder} as {card.title if card else 'a plain folder'}")
+    if card is not None and not card.is_inspection:
+        from anomaly.steerability.outcome import problems_of
+
+        found = problems_of(card, folder)
+        click.echo("\n".join([*found, f"{len(found)} problems" if found else "No problems found"]))
+        context.exit(1 if found else 0)
     with click.progressbar(length=0, label="images", show_eta=False, width=0) as bar:
         problems = check(folder, card, lambda path: bar.update(1))
     for problem in problems:

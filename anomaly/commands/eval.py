@@ -14,7 +14,7 @@ import click
 from anomaly.commands import exit_codes
 from anomaly.commands import options as inspection
 from anomaly.commands.extras import need
-from anomaly.commands.sections import SectionedCommand
+from anomaly.commands.steerability import EvalCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from steervit.processes import Processes
 
 
-@click.command("eval", cls=SectionedCommand)
+@click.command("eval", cls=EvalCommand)
 @click.argument("benchmark")
 @click.option(
     "--root", required=True, type=click.Path(path_type=Path), help="The unpacked benchmark, or your folder."

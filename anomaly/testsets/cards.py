@@ -17,6 +17,7 @@ from anomaly.resources import files
 from steervit.did_you_mean import unknown
 from steervit.schema import STRICT, Flag, Number, Whole, parse, read_yaml
 
+STEERABILITY = ("core", "genecis", "pods", "mosaic")  # measure the features: no defects, no categories
 METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pro", "image_auroc", "image_ap", "image_f1_max")
 
 
@@ -76,31 +77,46 @@ def _categories(content: Any) -> Any:
 
 
 def _published(content: Any) -> Any:
-    """Figures stand beside the source that printed them."""
+    """Figures stand beside the source that printed them; those of other measures in a table `values`."""
     return [_with_values(row) if isinstance(row, Mapping) else row for row in content or ()]
 
 
 def _with_values(row: Mapping[str, Any]) -> dict[str, Any]:
     about = {key: value for key, value in row.items() if key not in METRICS}
-    return {**about, "values": {key: value for key, value in row.items() if key in METRICS}}
+    named = {key: value for key, value in row.items() if key in METRICS}
+    return {**about, "values": {**row.get("values", {}), **named}}
 
 
 @dataclass(frozen=True, config=STRICT)
 class Card:
-    """One benchmark. `pro_limit` is the false-positive rate up to which its PRO is integrated."""
+    """One benchmark. `pro_limit` is the false-positive rate up to which its PRO is integrated.
+
+    `categories` is empty for those that look for no defects, and only for them.
+    """
 
     name: str
     title: str
     about: str
-    layout: Literal["mvtec", "visa", "mvtec-ad-2", "pairs"]
+    layout: Literal["mvtec", "visa", "mvtec-ad-2", "pairs", "core", "genecis", "pods", "mosaic"]
     page: str
     licence: Licence
-    categories: Annotated[tuple[Category, ...], BeforeValidator(_categories)]
+    categories: Annotated[tuple[Category, ...], BeforeValidator(_categories)] = ()
     paper: str = ""
     archives: tuple[Archive, ...] = ()
     published: Annotated[tuple[Published, ...], BeforeValidator(_published)] = ()
     pro_limit: Annotated[Number, Field(gt=0, le=1)] = 0.3
     image_folder: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.categories and self.is_inspection:
+            raise ValueError(
+                f"expected the key categories with a product and more for the layout {self.layout}"
+            )
+
+    @property
+    def is_inspection(self) -> bool:
+        """Whether defects are looked for; the others measure how text steers the features."""
+        return self.layout not in STEERABILITY
 
     @property
     def groups(self) -> tuple[str, ...]:

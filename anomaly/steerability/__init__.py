@@ -1,0 +1,1 @@
+"""How far text steers the features: the paper's benchmarks beside inspection. Knows nothing of defects."""
