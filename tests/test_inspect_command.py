@@ -344,3 +344,30 @@ def test_ctrl_c_leaves_what_was_done(tmp_path):
     assert 1 <= len(rows(out)) < 60
     assert not json.loads((out / "run.json").read_text())["finished"]
     assert (out / "report.html").exists()
+
+
+def test_auto_compares_many_pictures_but_never_under_a_threshold_of_pictures_alone():
+    from anomaly.commands.options import is_compared
+
+    assert is_compared("auto", 8) and not is_compared("auto", 7)
+    assert not is_compared("auto", 80, alone=True)
+    assert is_compared("on", 2, alone=True) and not is_compared("off", 80)
+
+
+@pytest.mark.parametrize("asked", [["--threshold", "0.5"], ["--fail-on-defect"]])
+def test_what_asks_for_verdicts_is_not_put_in_company(tmp_path, asked):
+    for i in range(9):
+        draw(tmp_path / "img" / f"{i}.png", seed=i)
+    arguments = [
+        "inspect",
+        str(tmp_path / "img"),
+        "--object",
+        "bottle",
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
+    done = CliRunner().invoke(main, [*arguments, *asked])
+    assert done.exit_code in (0, 1), done.output
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert settings["company"] is None and settings["activation"] == "sigmoid"

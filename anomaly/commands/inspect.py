@@ -97,7 +97,8 @@ def inspect(
     if profile is not None:
         inspector = profiled_inspector(context, profile, not no_gate, options)
     else:
-        inspector = make_inspector(pictures=len(paths), **options)
+        # A script that asks for verdicts gets them from what was measured for pictures judged alone.
+        inspector = make_inspector(pictures=0 if fail_on_defect else len(paths), **options)
     known = inspector.judge.profile
     part = known.object if known else part or ""
     if fail_on_defect and inspector.point is None:

@@ -37,7 +37,7 @@ _OPTIONS = (
     asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
           help="Gaussian smoothing, in pixels of the model's image."),
     asked("--mutual", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
-          help="Compare the pictures of a run with each other; auto: from 8 pictures on."),
+          help="Compare the pictures of a run with each other; auto: from 8 on, unless a threshold is asked for."),
     asked("--references", multiple=True, metavar="DIR",
           help="Good pictures of the part to compare with; may be repeated."),
     verdict("--threshold", type=float, metavar="SCORE", setting="threshold",
@@ -100,19 +100,21 @@ def make_inspector(
         click.echo(f"note: {len(chosen.without_object)} prompts do not name the part", err=True)
     if notice := licence_notice(options["model"]):
         click.echo(f"note: {notice}", err=True)
-    together = is_compared(mutual, pictures, options["activation"])
+    alone = [options["threshold"], options["mask_threshold"], options["activation"]] != [None] * 3
+    together = is_compared(mutual, pictures, alone)
     return Inspector(prompts=chosen, mutual=together, references=read_references(references), **options)
 
 
-def is_compared(mutual: str, pictures: int, activation: str | None = None) -> bool:
+def is_compared(mutual: str, pictures: int, alone: bool = False) -> bool:
     """Whether the pictures of a run are compared with each other, as `--mutual` says.
 
-    `auto`: from `FEWEST` pictures on, unless maps of another kind than z-scores were asked for.
+    `auto`: from `FEWEST` pictures on, unless something was asked for that is meant for pictures judged `alone`: a
+    threshold or an activation, whose scale is another one in company.
     """
     from anomaly.comparison import FEWEST
 
     if mutual == "auto":
-        return pictures >= FEWEST and activation in (None, "logit")
+        return pictures >= FEWEST and not alone
     return mutual == "on"
 
 
