@@ -28,6 +28,7 @@ def test_core_writes_the_official_form_beside_the_papers_figures_and_goes_on(tmp
     assert set(results) == {"global", "per_scene"} and set(results["global"]) == {"precision@1", "n_queries"}
     assert "96.0" in screen and "43.7" in screen and "steervit (this run)" in screen
     assert about["benchmark"] == "core" and about["omega"] == 1 and about["hashes"]
+    assert "NOT THE FULL BENCHMARK: expected 500 pictures" in screen and about["full_benchmark"] is False
     kept = sorted(out.rglob("*.safetensors"))
     before = [path.stat().st_mtime_ns for path in kept]
     assert evaluate("core", root, out)[1] == results

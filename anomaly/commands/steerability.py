@@ -60,7 +60,13 @@ def core(k: int, random_prompts: bool, prompts: str, **shared: Any) -> None:
     setting = "another object's prompt" if random_prompts else f"prompts: {prompts}"
     used = benchmark.random_prompts(used) if random_prompts else used
     texts = None if prompts == "none" else used
-    _run("core", setting, lambda steered: benchmark.evaluate(rows, steered, texts, k, _say), shared)
+    _run(
+        "core",
+        setting,
+        benchmark.gaps(rows),
+        lambda steered: benchmark.evaluate(rows, steered, texts, k, _say),
+        shared,
+    )
 
 
 @click.command("genecis")
@@ -83,7 +89,11 @@ def genecis(images: Path | None, template: str, prompts: str, **shared: Any) -> 
     text = _template(template, "{condition}", prompts)
     questions = benchmark.load(shared["root"], images)
     _run(
-        "genecis", _setting(text), lambda steered: benchmark.evaluate(questions, steered, text, _say), shared
+        "genecis",
+        _setting(text),
+        benchmark.gaps(questions),
+        lambda steered: benchmark.evaluate(questions, steered, text, _say),
+        shared,
     )
 
 
@@ -108,7 +118,13 @@ def pods(prompts: str, **shared: Any) -> None:
             benchmark.coarse_prompts(objects) if coarse else benchmark.read_prompts(Path(prompts), objects)
         )
     setting = f"prompts: {Path(prompts).name}"
-    _run("pods", setting, lambda steered: benchmark.evaluate(objects, steered, texts, _say), shared)
+    _run(
+        "pods",
+        setting,
+        benchmark.gaps(objects),
+        lambda steered: benchmark.evaluate(objects, steered, texts, _say),
+        shared,
+    )
 
 
 @click.command("mosaic")
@@ -128,7 +144,13 @@ def mosaic(template: str, prompts: str, **shared: Any) -> None:
     text = _template(template, "{object}", prompts)
     mosaics = benchmark.load(shared["root"])
     setting = f"{_setting(text)}; mosaics of our own draw"
-    _run("mosaic", setting, lambda steered: benchmark.evaluate(mosaics, steered, text, _say), shared)
+    _run(
+        "mosaic",
+        setting,
+        benchmark.gaps(mosaics),
+        lambda steered: benchmark.evaluate(mosaics, steered, text, _say),
+        shared,
+    )
 
 
 STEERED: dict[str, click.Command] = {"core": core, "genecis": genecis, "pods": pods, "mosaic": mosaic}
@@ -159,7 +181,11 @@ class EvalCommand(SectionedCommand):
 
 
 def _run(
-    name: str, setting: str, evaluate: Callable[[Steered], dict[str, Any]], shared: dict[str, Any]
+    name: str,
+    setting: str,
+    gaps: list[str],
+    evaluate: Callable[[Steered], dict[str, Any]],
+    shared: dict[str, Any],
 ) -> None:
     from anomaly.steerability.outcome import table, write
     from anomaly.testsets.cards import load
@@ -167,9 +193,17 @@ def _run(
     out = shared["out"] or Path("runs") / f"eval-{name}-{Path(shared['model']).stem}"
     steered = _steered(out, shared)
     results = evaluate(steered)
-    run = {"benchmark": name, "setting": setting, **steered.settings}
+    run = {
+        "benchmark": name,
+        "setting": setting,
+        "full_benchmark": not gaps,
+        "gaps": gaps,
+        **steered.settings,
+    }
     path = write(out, results, run)
     click.echo(table(load(name), (steered.settings["model"], setting, results["global"])))
+    if gaps:
+        click.echo(f"\nNOT THE FULL BENCHMARK: {'; '.join(gaps[:5])}{'; ...' if len(gaps) > 5 else ''}")
     click.echo(
         f"\nIn %. Results: {path}. Features are kept in {out / 'features'}: the same command goes on from there"
     )

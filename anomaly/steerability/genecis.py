@@ -84,11 +84,16 @@ def problems(root: Path, images: Path | None = None) -> list[str]:
         questions = load(root, images)
     except SteerAnomalyError as error:
         return [str(error)]
-    found = [] if len(questions) == QUESTIONS else [f"expected {QUESTIONS} questions, found {len(questions)}"]
-    odd = [i for i, one in enumerate(questions) if len(one.gallery) != GALLERY]
-    found += [f"question {i}: expected 15 pictures in the gallery" for i in odd]
+    found = gaps(questions)
     paths = sorted({path for one in questions for path in (one.reference, *one.gallery)})
     return found + [f"{path}: not found" for path in paths if not path.is_file()]
+
+
+def gaps(questions: Sequence[Question]) -> list[str]:
+    """How this differs in size from the published benchmark, a sentence each; none for the whole of it."""
+    found = [] if len(questions) == QUESTIONS else [f"expected {QUESTIONS} questions, found {len(questions)}"]
+    odd = [i for i, one in enumerate(questions) if len(one.gallery) != GALLERY]
+    return found + [f"question {i}: expected 15 pictures in the gallery" for i in odd]
 
 
 def _ranks(questions: Sequence[Question], steered: Steered, prompt: str | None) -> list[int]:
