@@ -30,7 +30,7 @@ from anomaly.decision.promise import promised
 from anomaly.decision.split import joined, same_parts, unlike_others
 from anomaly.evidence.references import BANK
 from anomaly.pictures.inputs import collect
-from anomaly.runs.good_pictures import observe_all
+from anomaly.runs.good_pictures import good_pictures
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Pool:
         self.smooth = inspector.settings.smooth if smooth < 0 else smooth
         train, test = collect([folder / "train" / "good"]), collect([folder / "test" / "good"])
         kinds = [one for one in (folder / "test").iterdir() if one.name != "good"]
-        self.good, _ = observe_all([*train, *test], inspector, part)
-        self.bad, _ = observe_all(collect(kinds), inspector, part)
+        self.good, _ = good_pictures([*train, *test], inspector, part)
+        self.bad, _ = good_pictures(collect(kinds), inspector, part)
         self.drawn = len(train)
         self.all: list[Good] = [*self.good, *self.bad]
         self.pairs = Pairs([one.observation.description for one in self.all])

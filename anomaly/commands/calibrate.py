@@ -148,11 +148,11 @@ def observed(paths: list[Path], inspector: Inspector, part: str, quiet: bool, ki
     """What was seen of the pictures; those that cannot be read are named."""
     from tqdm import tqdm
 
-    from anomaly.runs.good_pictures import observe_all
+    from anomaly.runs.good_pictures import good_pictures
 
     inspector.prepare(part)
     with tqdm(total=len(paths), unit="image", desc=kind, disable=quiet) as bar:
-        seen, failed = observe_all(paths, inspector, part, bar.update)
+        seen, failed = good_pictures(paths, inspector, part, bar.update)
     for path, reason in failed.items():
         click.echo(f"{path}: {reason}", err=True)
     if failed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anomaly import __version__
-from anomaly.comparison import Comparison, DescribedReferences, ReferenceSet, add_to, compare, sampled
+from anomaly.comparison import Comparison, DescribedReferences, ReferenceSet, compare, sampled
 from anomaly.decision.calibration import Calibration
 from anomaly.decision.gate import Look, learn
 from anomaly.decision.pairs import Pairs
@@ -24,7 +24,6 @@ from anomaly.decision.promise import HELD_OUT, Scoring, promised
 from anomaly.decision.split import Outlier, joined, same_parts, two_kinds, unlike_others
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import Description
-from anomaly.evidence.mutual import FeatureStore
 from anomaly.evidence.references import BANK
 from anomaly.observation import Observation
 
@@ -187,10 +186,7 @@ def _left_out(pictures: Sequence[Good], plan: Plan, judging: Inspector) -> tuple
 def _in_company(pictures: Sequence[Good], inspector: Inspector) -> _Scored:
     observed = [one.observation for one in pictures]
     with TemporaryDirectory() as folder:
-        store = FeatureStore(Path(folder), inspector.description_hash)
-        for one in observed:
-            add_to(store, one)
-        comparison = inspector.compare(observed[0].object, store, observed)
+        comparison = inspector.compare_all(observed, observed[0].object, Path(folder))
     found = tuple(_score(one, inspector, comparison) for one in pictures)
     return _Scored(
         tuple(range(len(pictures))), found, Scoring("same batches", batch=len(pictures)), inspector

@@ -19,6 +19,7 @@ from anomaly.evaluation.submission import write_thresholded
 from anomaly.inspection import Inspection
 from anomaly.pictures.images import read_image
 from anomaly.pictures.maps import map_path, write_map
+from anomaly.runs import stamps
 from anomaly.runs.inspecting import BatchInspector
 from anomaly.runs.journal import Journal, read_lines
 from anomaly.runs.loop import Failure, inference_workers, inspect_all
@@ -155,14 +156,8 @@ def references_key(images: TestImages) -> str | None:
 
 def stamp_of(sample: Sample) -> tuple[int, ...]:
     """Size and time of change of the image and its masks: another file under the same name counts anew."""
-    stamps: list[int] = []
-    for path in (sample.image, *sample.masks):
-        try:
-            status = path.stat()
-            stamps += [status.st_size, status.st_mtime_ns]
-        except OSError:
-            stamps += [-1, -1]
-    return tuple(stamps)
+    found = [stamps.stamp_of(path) for path in (sample.image, *sample.masks)]
+    return tuple(-1 if value is None else value for stamp in found for value in stamp)
 
 
 def _overlap(inspection: Inspection, mask: np.ndarray | None) -> Overlap | None:

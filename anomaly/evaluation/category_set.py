@@ -7,7 +7,6 @@ The labels play no part. A verdict hangs on the whole set: with another image in
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,24 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.evaluation.category import Category, Inspected, LoadedSample, as_problem, stamp_of
+from anomaly.evaluation.category import Category, Inspected, LoadedSample, as_problem
 from anomaly.evaluation.labelled import InspectedImage, Problem, safe_name
 from anomaly.observation import Observation
-from anomaly.pictures.images import read_image
-from anomaly.runs.inspecting_sets import SetInspector
 from anomaly.runs.journal import Journal
-from anomaly.runs.loop import Failure, inference_workers, run_all, why_not_judged
+from anomaly.runs.loop import Failure, run_all, why_not_judged
 from anomaly.runs.observations import Observations
+from anomaly.runs.observing import SetInspector, observe_and_keep, unobserved
 from anomaly.runs.saving import explained
+from anomaly.runs.stamps import set_of
 from anomaly.testsets.samples import Sample
 from steervit.processes import Processes
-
-
-@dataclass(frozen=True)
-class _Photo:
-    sample: Sample
-    image: np.ndarray
-    stamp: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ def inspect_category_as_set(
     problems = list(_observe(inspector, category, kept, processes, batch_size, progress))
     unseen = {problem.file for part in processes.gather(problems) for problem in part}
     sound = [sample for sample in category.images.samples if str(sample.image) not in unseen]
-    key = _set_of(sound)
+    key = set_of({sample.key: sample.image for sample in sound})
     comparison = _compare(inspector, category, kept, sound, processes)
     done = category.finished(key)
     pending = [s for s in processes.share(sound) if s.key not in done]
@@ -98,32 +90,14 @@ def _observe(
     progress: Callable[[int], None],
 ) -> Iterator[Problem]:
     """Step one, for the images of this process that have not been observed yet; yields those that cannot be."""
-
-    def write(photo: _Photo, found: Observation) -> Callable[[], None]:
-        def finish() -> None:
-            with explained(f"the observation of {photo.sample.image}", category.out, None):
-                kept.save(photo.sample.key, found, photo.stamp)
-
-        return finish
-
-    share = processes.share(category.images.samples)
-    pending = [sample for sample in share if not kept.has(sample.key, _stamp(sample))]
+    share = {sample.image: sample for sample in processes.share(category.images.samples)}
+    pending = unobserved(kept, {sample.key: path for path, sample in share.items()})
     progress(len(share) - len(pending))
-    with inference_workers(str(inspector.describe().get("device"))) as workers:
-        for sample, row in run_all(
-            pending,
-            lambda sample: _Photo(sample, read_image(sample.image), _stamp(sample)),
-            lambda photos: inspector.observe([one.image for one in photos], category.images.object),
-            lambda _, found: (
-                None if np.isfinite(found.own).all() else "the model gave values that are not finite"
-            ),
-            write,
-            batch_size=batch_size,
-            workers=workers,
-        ):
-            progress(1)
-            if isinstance(row, Failure):
-                yield as_problem(sample, row.reason)
+    part = category.images.object
+    for path, failure in observe_and_keep(kept, pending, inspector, part, category.out, batch_size):
+        progress(1)
+        if failure is not None:
+            yield as_problem(share[path], failure.reason)
 
 
 def _compare(
@@ -162,15 +136,3 @@ def _conclude(
         lambda one, inspection: category.write(one.loaded, inspection, key),
         batch_size=1,
     )
-
-
-def _set_of(samples: Sequence[Sample]) -> str:
-    """SHA-256 in hex of the images as they are now (size and time of change), in whatever order."""
-    stamped = sorted([sample.key, *_stamp(sample)] for sample in samples)
-    return hashlib.sha256(json.dumps(stamped).encode()).hexdigest()
-
-
-def _stamp(sample: Sample) -> tuple[int, int]:
-    """Size and time of change of the image; its masks have no part in what is seen of it."""
-    size, changed, *_ = stamp_of(sample)
-    return size, changed

@@ -29,6 +29,7 @@ from anomaly.runs.loop import why_not_judged
 from anomaly.runs.names import Names
 from anomaly.runs.rows import FAILURES, VERDICTS, ImageRow, to_csv
 from anomaly.runs.saving import OutputError, explained, save, save_json
+from anomaly.runs.stamps import stamp_of
 
 OURS = (
     "results.csv", "results.jsonl", "report.html", "drift.json", "judged-by.profile", "heatmaps", "masks", "overlays",
@@ -90,11 +91,6 @@ class ResultFolder:
     def row_of(self, path: Path) -> ImageRow | None:
         """The row of an image; None when there is none."""
         return self.rows.get(_absolute(path))
-
-    @staticmethod
-    def stamp_of(path: Path) -> tuple[int | None, int | None]:
-        """Size and time of change of a file, by which an image is known again; None for one that is gone."""
-        return _stamp(path)
 
     def begin(
         self, name: str, path: Path, image: np.ndarray, inspection: Inspection
@@ -193,11 +189,11 @@ class ResultFolder:
         row = self.rows.get(_absolute(path))
         if row is None or row.verdict in FAILURES:
             return False
-        return (row.size, row.mtime_ns) == _stamp(path) and has_files(self.path, row, self.keep)
+        return (row.size, row.mtime_ns) == stamp_of(path) and has_files(self.path, row, self.keep)
 
     def _identity(self, name: str, path: Path) -> dict[str, Any]:
         absolute = _absolute(path)
-        size, mtime_ns = _stamp(path)
+        size, mtime_ns = stamp_of(path)
         return {
             "file": os.fspath(path), "name": self._names.given(name, absolute), "path": absolute,
             "size": size, "mtime_ns": mtime_ns, "object": self.run.get("object"),
@@ -229,12 +225,3 @@ class ResultFolder:
 
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  Path.resolve() would follow links
-
-
-def _stamp(path: Path) -> tuple[int | None, int | None]:
-    """Size and time of change of a file; None for one that is gone."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns

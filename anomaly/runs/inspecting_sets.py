@@ -7,48 +7,23 @@ hang on the whole set and are made again. Knows neither options nor progress bar
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from anomaly.errors import NotJudged
-from anomaly.inspection import Inspection
 from anomaly.observation import Observation
 from anomaly.pictures.images import read_image
 from anomaly.pictures.inputs import relative_name
 from anomaly.runs.folder import ResultFolder
-from anomaly.runs.loop import Failure, inference_workers, run_all, why_not_judged
+from anomaly.runs.loop import Failure, run_all, why_not_judged
 from anomaly.runs.observations import Observations
+from anomaly.runs.observing import SetInspector, observe_and_keep, unobserved
 from anomaly.runs.rows import ImageRow
 from anomaly.runs.saving import explained
-
-
-class SetInspector(Protocol):
-    """What a run over a set needs of `anomaly.inspector.Inspector`."""
-
-    def observe(self, images: Sequence[np.ndarray], object: str) -> Sequence[Observation]:
-        """What the model says of each RGB uint8 H x W x 3 image alone, in order."""
-
-    def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Any:
-        """What `conclude` is given besides each observation; goes through all of them once, may keep files."""
-
-    def conclude(self, observation: Observation, comparison: Any) -> Inspection | NotJudged:
-        """The verdict on one image, given what all were found to be like."""
-
-    def describe(self) -> dict[str, Any]:
-        """Everything that decides the result, JSON-able."""
-
-
-@dataclass(frozen=True)
-class _Photo:
-    path: Path
-    image: np.ndarray
+from anomaly.runs.stamps import set_of
 
 
 @dataclass(frozen=True)
@@ -72,9 +47,14 @@ def inspect_set_into(
     `observed` is told of each image that stage one is done with. Images that cannot be read or judged become rows of
     their own and are no part of the set. Raises `OutputError` when the folder cannot be written to.
     """
-    kept, key = Observations(folder.path / "observations"), set_of(folder, paths)
+    kept, key = Observations(folder.path / "observations"), _set_of(paths)
     names = {path: folder.name_of(relative_name(path, roots), path) for path in paths}
-    failures = dict(_observe(folder, paths, names, kept, inspector, part, batch_size, observed))
+    pending = unobserved(kept, {name: path for path, name in names.items()})
+    failures: dict[Path, Failure] = {}
+    for path, failure in observe_and_keep(kept, pending, inspector, part, folder.path, batch_size):
+        observed(path)
+        if failure is not None:
+            failures[path] = failure
     sound = [path for path in paths if path not in failures]
     for path, failure in failures.items():
         yield _failed(folder, path, names[path], failure)
@@ -100,19 +80,17 @@ def inspect_set_into(
             yield folder.add(replace(row, set=key, closest=closest))
 
 
-def set_of(folder: ResultFolder, paths: Sequence[Path]) -> str:
-    """SHA-256 in hex of the files `paths` as they are now (size and time of change), in whatever order."""
-    stamped = sorted([os.fspath(path), *folder.stamp_of(path)] for path in paths)
-    return hashlib.sha256(json.dumps(stamped).encode()).hexdigest()
-
-
 def done_as_a_set(folder: ResultFolder, paths: Sequence[Path]) -> bool:
     """Whether every image is done and was compared with just these others."""
     if folder.pending(paths):
         return False
-    key = set_of(folder, paths)
+    key = _set_of(paths)
     rows = {row.path: row.set for row in folder.rows.values()}
     return all(rows.get(os.path.abspath(path)) == key for path in paths)  # noqa: PTH100  links are not followed
+
+
+def _set_of(paths: Sequence[Path]) -> str:
+    return set_of({os.fspath(path): path for path in paths})
 
 
 def _loaded(kept: Observations, names: Sequence[str], called: dict[str, str]) -> Iterator[Observation]:
@@ -121,43 +99,6 @@ def _loaded(kept: Observations, names: Sequence[str], called: dict[str, str]) ->
         if one.description is not None:
             called.setdefault(one.description.content, name)
         yield one
-
-
-def _observe(
-    folder: ResultFolder,
-    paths: Sequence[Path],
-    names: dict[Path, str],
-    kept: Observations,
-    inspector: SetInspector,
-    part: str,
-    batch_size: int,
-    observed: Callable[[Path], object],
-) -> Iterator[tuple[Path, Failure]]:
-    """Stage one, for the images that have not been observed yet; yields those that cannot be."""
-
-    def write(photo: _Photo, found: Observation) -> Callable[[], None]:
-        def finish() -> None:
-            with explained(f"the observation of {photo.path}", folder.path, None):
-                kept.save(names[photo.path], found, folder.stamp_of(photo.path))
-
-        return finish
-
-    pending = [path for path in paths if not kept.has(names[path], folder.stamp_of(path))]
-    with inference_workers(str(inspector.describe().get("device"))) as workers:
-        for path, row in run_all(
-            pending,
-            lambda path: _Photo(path, read_image(path)),
-            lambda photos: inspector.observe([photo.image for photo in photos], part),
-            lambda _, found: (
-                None if np.isfinite(found.own).all() else "the model gave values that are not finite"
-            ),
-            write,
-            batch_size=batch_size,
-            workers=workers,
-        ):
-            observed(path)
-            if isinstance(row, Failure):
-                yield path, row
 
 
 def _failed(folder: ResultFolder, path: Path, name: str, failure: Failure) -> ImageRow:

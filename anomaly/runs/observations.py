@@ -14,6 +14,7 @@ import numpy as np
 
 from anomaly.evidence.descriptions import Description
 from anomaly.observation import Observation
+from anomaly.runs.stamps import Stamp
 from steervit.files import write_whole
 
 _EVIDENCE, _TURNED = "evidence_", "turned_"
@@ -29,7 +30,7 @@ class Observations:
         """Where the observation of the image called `name` lies."""
         return self.folder / f"{name}.npz"
 
-    def has(self, name: str, stamp: tuple[int | None, int | None]) -> bool:
+    def has(self, name: str, stamp: Stamp) -> bool:
         """Whether there is an observation of this image as it is now (its size and time of change)."""
         try:
             with np.load(self.path_of(name), allow_pickle=False) as found:
@@ -37,7 +38,7 @@ class Observations:
         except (OSError, ValueError, KeyError):
             return False
 
-    def save(self, name: str, observation: Observation, stamp: tuple[int | None, int | None]) -> None:
+    def save(self, name: str, observation: Observation, stamp: Stamp) -> None:
         """Keep an observation, whole or not at all. Raises `OSError`."""
         described = observation.description
         meta = {
