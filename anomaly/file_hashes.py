@@ -44,6 +44,4 @@ def _remembered() -> dict[str, list]:
 
 
 def _remember(known: dict[str, list]) -> None:
-    path = _cache()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda to: to.write_text(json.dumps(known), encoding="utf-8"))
+    write_whole(_cache(), json.dumps(known))

@@ -37,11 +37,8 @@ from anomaly.decision.profiled import arguments_of, check_same
 from anomaly.decision.threshold import OperatingPoint, valid_point, with_given
 from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import NotJudged, SteerAnomalyError
-from anomaly.evidence.dark_lines import dark_lines
 from anomaly.evidence.describers import EyesDescriber, TokenDescriber
 from anomaly.evidence.mutual import FeatureStore
-from anomaly.evidence.protocol import Evidence
-from anomaly.evidence.self_similarity import self_similarity
 from anomaly.inspection import Inspection
 from anomaly.model_files import find_model
 from anomaly.observation import Observation
@@ -57,9 +54,6 @@ if TYPE_CHECKING:
     from steervit import SteerViT
 
     Picture = np.ndarray | Image | str | Path
-
-TILES_AT_ONCE = 32  # that are held as pixels
-EVIDENCE: dict[str, Evidence] = {"self_similarity": self_similarity, "dark_lines": dark_lines}
 
 
 class Inspector:
@@ -195,10 +189,9 @@ class Inspector:
         Descriptions are kept on disk while it works. Raises `SteerAnomalyError` for fewer than two different pictures
         that are to be compared with each other.
         """
-        observed = self.observe(images, object, channels)
         if not self.mutual:
-            comparison = self.compare(object) if self.references else None
-            return [self.conclude(one, comparison) for one in observed]
+            return self.inspect_batch(images, object, channels)
+        observed = self.observe(images, object, channels)
         with TemporaryDirectory() as folder:
             comparison = self.compare_all(observed, object, Path(folder))
         return [self.conclude(one, comparison) for one in observed]

@@ -27,11 +27,6 @@ class ModelRecord:
     hashes: dict[str, str] = field(default_factory=dict)
     card: str = ""
 
-    @property
-    def weights_sha256(self) -> str | None:
-        """The hash of the checkpoint itself."""
-        return self.hashes.get("checkpoint")
-
 
 @dataclass(frozen=True)
 class FoundModel:

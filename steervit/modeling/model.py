@@ -76,7 +76,7 @@ class SteerViT(nn.Module):
         """The same model with an omega, a device and a precision of its own; this one stays as it is.
 
         Parts are shared where device and precision are the same, and copied where not. `dtype` is that of trunk,
-        steering layers and head, as in `set_precision`.
+        steering layers and head (bfloat16 to go faster); text stays in float32.
         """
         device, dtype = torch.device(device or self.device), dtype or self.dtype
         moved = partial(_moved, device=device)
@@ -127,11 +127,6 @@ class SteerViT(nn.Module):
         data = resolve_data_config({}, model=self.trunk)
         data["input_size"] = (3, *self.image_size)
         return create_transform(**data)
-
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """Run trunk, steering layers and head in `dtype` (bfloat16 to go faster); text stays in float32."""
-        for part in (self.trunk, self.cross_attention, self.head):
-            part.to(dtype)
 
     def set_gate_factor(self, factor: float) -> None:
         """Set omega, which multiplies every gate before its tanh: 0 is the frozen trunk, 1 as trained."""
