@@ -64,6 +64,20 @@ class Comparison:
     references: Known | None = None
     mutual: Mapping[str, Mutual] = field(default_factory=dict)
     mutual_scale: RobustScale | None = None
+    company: Company | None = None
+
+    def likest(self, description: Description, at: tuple[float, float]) -> int | None:
+        """The patch, row by row, of the most similar picture that is most like the one `at` (y, x, shares 0..1) here.
+
+        None where pictures were not compared with each other.
+        """
+        found = self.mutual.get(description.content)
+        if self.company is None or found is None:
+            return None
+        rows, columns = description.grid
+        y, x = min(int(at[0] * rows), rows - 1), min(int(at[1] * columns), columns - 1)
+        places, _ = self.company.nearest(description.content, [y * columns + x], found.closest)
+        return int(places[0])
 
     def of(self, description: Description) -> Compared:
         """What the others say of one picture."""
@@ -160,8 +174,10 @@ def compare(
     scale = robust_scale([one[np.isfinite(one)] for one in own])
     if store is None:
         return Comparison(scale, references)
-    mutual = Company(store, keys, settings or MutualSettings()).scores(finished)
-    return Comparison(scale, references, mutual, robust_scale([one.scores for one in mutual.values()]))
+    company = Company(store, keys, settings or MutualSettings())
+    mutual = company.scores(finished)
+    usual = robust_scale([one.scores for one in mutual.values()])
+    return Comparison(scale, references, mutual, usual, company)
 
 
 def sampled(own: np.ndarray) -> np.ndarray:

@@ -34,7 +34,8 @@ class Inspection:
     H x W. `is_anomalous` is `score >= threshold`, or None when no threshold is known for the model and the
     settings used; the mask is then empty, as it is for an image judged OK. `model` names what produced it.
     `parts` are the maps that were added up, by name, each at a size of its own; where pictures were compared,
-    `compared_with` counts the others of the run and `closest` is the content hash of the most similar one.
+    `compared_with` counts the others of the run and `closest` is the content hash of the most similar one,
+    `likest_patch` the patch of it, row by row, that is most like what lies where the heatmap is highest.
     With a profile, `p_value` is the share of its good parts that score as high (0..1, one added), `spreads` how many
     times their usual spread the score lies above the usual one (None where they are all alike), and `unfit` says, in
     sentences, why the photograph is not fit to be judged; `is_anomalous` is then None. `look` is what the gate saw.
@@ -52,6 +53,7 @@ class Inspection:
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     compared_with: int = 0
     closest: str | None = None
+    likest_patch: int | None = None
     p_value: float | None = None
     spreads: float | None = None
     unfit: tuple[str, ...] = ()

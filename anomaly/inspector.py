@@ -194,7 +194,7 @@ class Inspector:
         observed = self.observe(images, object, channels)
         with TemporaryDirectory() as folder:
             comparison = self.compare_all(observed, object, Path(folder))
-        return [self.conclude(one, comparison) for one in observed]
+            return [self.conclude(one, comparison) for one in observed]
 
     def observe(
         self, images: Sequence[Picture], object: str = "object", channels: str = "rgb"
@@ -261,6 +261,10 @@ class Inspector:
         found = replace(found, milliseconds=milliseconds, parts=parts)
         if compared is not None:
             found = replace(found, compared_with=compared.partners, closest=compared.closest)
+        if comparison is not None and observation.description is not None and found.is_anomalous is not False:
+            at = np.unravel_index(small.argmax(), small.shape)
+            highest = (float(at[0] + 0.5) / small.shape[0], float(at[1] + 0.5) / small.shape[1])
+            found = replace(found, likest_patch=comparison.likest(observation.description, highest))
         return found
 
     def prepare(self, object: str, last: bool = False) -> None:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from anomaly import Inspector
-from anomaly.comparison import Comparison, compare, sampled
+from anomaly.comparison import Comparison, ReferenceSet, compare, sampled
 from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.evidence.descriptions import content_hash
 from anomaly.evidence.mutual_scale import RobustScale
 
 pytestmark = pytest.mark.slow
@@ -150,3 +151,16 @@ def _described():
     from anomaly.evidence.descriptions import Description
 
     return Description(np.zeros((1, 1, 4), np.float32), "ab" * 32)
+
+
+def test_the_likest_patch_of_the_most_similar_picture_is_named(inspector):
+    images = [part(i, defect=i == 0) for i in range(8)]
+    found = inspector.inspect_set(images, "plate")
+    closest = {content_hash(image): place for place, image in enumerate(images)}
+    for place, one in enumerate(found):
+        assert closest[one.closest] != place
+        assert 0 <= one.likest_patch < 32 * 32
+    assert (
+        inspector.with_references(ReferenceSet.of(images[4:])).inspect(images[0], "plate").likest_patch
+        is None
+    )

@@ -16,6 +16,7 @@ import pytest
 from anomaly.inspection import Inspection
 from anomaly.regions import find_regions
 from anomaly.report import page as report
+from anomaly.runs.company_previews import GAP, TILE, save_likest
 from anomaly.runs.folder import ResultFolder
 
 INFO = {
@@ -189,3 +190,20 @@ def test_what_the_verdicts_rest_on_is_said_before_any_count(tmp_path):
     words = " ".join(Tags((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text.split())
     assert words.index("Ranked, not judged on your parts") < words.index("1 of 1 image judged defective")
     assert words.count("Ranked, not judged") == 1 and "Produced by nano: small." in words
+
+
+def test_what_lit_an_image_and_what_it_was_compared_with_is_shown(tmp_path):
+    image, inspection = inspect(90)
+    parts = {"text": np.ones((8, 8), np.float32), "company": np.zeros((4, 4), np.float32)}
+    compared = replace(inspection, parts=parts, compared_with=45, closest="c" * 64, likest_patch=5)
+    with ResultFolder(tmp_path / "out", INFO) as folder:
+        save_likest(tmp_path / "out", "a", image, compared, image, (4, 4))
+        folder.write("a", Path("a.png"), image, compared)
+        folder.write("b", Path("b.png"), image, inspection)
+    shown, alone = sorted(
+        entries((tmp_path / "out" / "report.html").read_text(encoding="utf-8")), key=lambda one: one["n"]
+    )
+    assert (shown["k"], shown["b"]) == (["text", "company"], 45)
+    sides = [cv2.imdecode(np.frombuffer(base64.b64decode(shown[key]), np.uint8), 1).shape for key in "lx"]
+    assert sides[1] == (TILE, 2 * TILE + GAP, 3) and sides[0][1] > 1.5 * sides[0][0]
+    assert "l" not in alone and "x" not in alone and alone["b"] is None

@@ -26,6 +26,7 @@ SIZES = ((60, 720, 192, 85), (300, 480, 160, 82), (1_200, 300, 112, 78), (None, 
 # When this much base64 is spent the images that follow, the least suspicious, are listed without a picture.
 PICTURE_BUDGET = 36_000_000
 DATA = '<script type="application/json" id="data">'  # in the template, before the entries
+PICTURES = "pqlx"  # the entries' keys that hold one
 _OPTIONAL = ("object", "note", "card", "command", "settings", "versions", "model", "ended", "seconds")
 _MAX_REGIONS, _MAX_POINTS = 40, 1_200
 
@@ -66,7 +67,11 @@ def _pictures_of(out: Path) -> dict[str, dict[str, str]]:
     try:
         page = (out / "report.html").read_text(encoding="utf-8", errors="replace")
         data = page.split(DATA, 1)[1].split("</script>", 1)[0]
-        return {one["n"]: {key: one[key] for key in "pq"} for one in json.loads(data) if "p" in one}
+        return {
+            one["n"]: {key: one[key] for key in PICTURES if key in one}
+            for one in json.loads(data)
+            if "p" in one
+        }
     except (OSError, IndexError, ValueError, KeyError, TypeError):
         return {}
 
@@ -79,8 +84,8 @@ def _entries(out: Path, rows: list[ImageRow], known: dict[str, dict[str, str]]) 
     for row in rows:
         entry = _entry(row)
         if row.score is not None and left > 0:
-            entry |= known.get(row.name) or _pictures(out, row.name, *sizes)
-            left -= len(entry.get("p", "")) + len(entry.get("q", ""))
+            entry |= known.get(row.name) or _pictures(out, row.name, *sizes) | _compared(out, row.name)
+            left -= sum(len(entry.get(key, "")) for key in PICTURES)
         entries.append(entry)
     return entries
 
@@ -102,6 +107,9 @@ def _entry(row: ImageRow) -> dict[str, Any]:
         "o": _first_outlines(row.outlines),
         "u": row.spreads,
         "a": row.p_value,
+        "k": row.parts,
+        "b": row.compared_with,
+        "z": row.closest,
         "e": row.error,
     }
 
@@ -135,6 +143,15 @@ def _pictures(out: Path, name: str, side: int, heat_side: int, quality: int) -> 
         "p": _base64(to_jpeg(small, quality)),
         "q": _base64(to_image(".webp", layer, cv2.IMWRITE_WEBP_QUALITY, 70)),
     }
+
+
+def _compared(out: Path, name: str) -> dict[str, str]:
+    """What each piece of evidence says (`l`), and the likest place of the most similar image (`x`), JPEG in base64."""
+    files = {
+        "l": out / "previews" / "parts" / f"{name}.jpg",
+        "x": out / "previews" / "likest" / f"{name}.jpg",
+    }
+    return {key: _base64(path.read_bytes()) for key, path in files.items() if path.is_file()}
 
 
 def _read(path: Path, flags: int) -> np.ndarray | None:

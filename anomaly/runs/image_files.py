@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from anomaly.comparison import TEXT
 from anomaly.inspection import Inspection
 from anomaly.pictures.encode import to_float_tiff, to_jpeg, to_mask_png, to_png
 from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines, shrink
 from anomaly.runs.claim import now
+from anomaly.runs.company_previews import save_parts
 from anomaly.runs.rows import ImageRow
 from anomaly.runs.saving import save
 
@@ -35,6 +37,7 @@ def row_of(identity: dict[str, Any], image: np.ndarray, inspection: Inspection) 
         regions=inspection.regions,
         milliseconds=round(float(inspection.milliseconds), 2),
         model=inspection.model,
+        parts=tuple(inspection.parts) if TEXT in inspection.parts else (),
         compared_with=inspection.compared_with or None,
         closest=inspection.closest,
         p_value=inspection.p_value,
@@ -60,6 +63,7 @@ def save_files(
     small = scale.levels(shrink(inspection.heatmap, PREVIEW_HEAT_SIDE))
     save(out / f"previews/photo/{row.name}.jpg", to_jpeg(shrink(image, PREVIEW_SIDE), 85))
     save(out / f"previews/heat/{row.name}.png", to_png(small))
+    save_parts(out, row.name, image, inspection, scale)
     return replace(row, outlines=tuple(map(tuple, polygons)), written=now(), **files)  # type: ignore[arg-type]
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from anomaly.inspection import Inspection
 from anomaly.observation import Observation
-from anomaly.pictures.images import read_image
+from anomaly.pictures.images import ImageError, read_image
 from anomaly.pictures.inputs import relative_name
+from anomaly.runs.company_previews import save_likest
 from anomaly.runs.folder import ResultFolder
 from anomaly.runs.loop import Failure, run_all, why_not_judged
 from anomaly.runs.observations import Observations
@@ -65,12 +68,28 @@ def inspect_set_into(
             part,
             folder.path / "observations" / "compared",
         )
+    paths_of = {names[path]: path for path in sound}
+
+    def write(one: _Observed, inspection: Inspection) -> Callable[[], ImageRow]:
+        rest = folder.begin(names[one.path], one.path, one.image, inspection)
+
+        def finish() -> ImageRow:
+            other = called.get(inspection.closest or "")
+            if other is not None and inspection.likest_patch is not None:
+                with explained(f"the results of {one.path}", folder.path, None):
+                    _show_likest(
+                        folder, names[one.path], one.image, inspection, paths_of[other], kept.load(other)
+                    )
+            return rest()
+
+        return finish
+
     for path, row in run_all(
         sound,
         lambda path: _Observed(path, read_image(path), kept.load(names[path])),
         lambda batch: [inspector.conclude(one.observation, comparison) for one in batch],
         lambda one, inspection: why_not_judged(one.image, inspection),
-        lambda one, inspection: folder.begin(names[one.path], one.path, one.image, inspection),
+        write,
         batch_size=1,
     ):
         if isinstance(row, Failure):
@@ -78,6 +97,15 @@ def inspect_set_into(
         else:
             closest = called.get(row.closest) if row.closest else None
             yield folder.add(replace(row, set=key, closest=closest))
+
+
+def _show_likest(
+    folder: ResultFolder, name: str, image: np.ndarray, inspection: Inspection, path: Path, other: Observation
+) -> None:
+    """For the report; a neighbour that cannot be read any more is not shown."""
+    with suppress(ImageError):
+        if other.description is not None:
+            save_likest(folder.path, name, image, inspection, read_image(path), other.description.grid)
 
 
 def done_as_a_set(folder: ResultFolder, paths: Sequence[Path]) -> bool:

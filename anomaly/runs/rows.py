@@ -25,10 +25,10 @@ class ImageRow:
     `file` is its path as typed, `path` the absolute one, `name` where its files lie below `heatmaps/` and the
     others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
     `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
-    paths below the result folder, None where none was kept. Where pictures were compared with each other, `set` is the
-    hash of the set, `compared_with` the number of others and `closest` the name of the most similar one. Judged by
-    a profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the gate measured (see `gate.Look`), and
-    `error` says why a photograph is `unfit`.
+    paths below the result folder, None where none was kept. Where pictures were compared, `parts` names what was added
+    up; where with each other, `set` is the hash of the set, `compared_with` the number of others and `closest` the name
+    of the most similar one. Judged by a profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the
+    gate measured (see `gate.Look`), and `error` says why a photograph is `unfit`.
     """
 
     file: str
@@ -51,6 +51,7 @@ class ImageRow:
     heatmap: str | None = None
     mask: str | None = None
     overlay: str | None = None
+    parts: tuple[str, ...] = ()
     set: str | None = None
     compared_with: int | None = None
     closest: str | None = None
@@ -67,6 +68,7 @@ class ImageRow:
         """The row of a line that `to_line` gave; fields of later versions are passed over."""
         known = {field.name: line[field.name] for field in fields(cls) if field.name in line}
         known["regions"] = tuple(_region(entry) for entry in line.get("regions", ()))
+        known["parts"] = tuple(line.get("parts", ()))
         known["outlines"] = tuple(map(tuple, line.get("outlines", ())))
         return cls(**known)
 

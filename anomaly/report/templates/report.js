@@ -1,6 +1,8 @@
 "use strict";
 // Per image: f file, n output name, v verdict, s score, t threshold, w h size, m milliseconds, c count of regions,
 // r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error, u spreads and a p-value among good parts.
+// Where images were compared: k names of what was added up, l their maps side by side (base64), b count of other images,
+// z name of the most similar one, x the highest place beside the likest place there (base64).
 const all = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const scored = all.filter((e) => e.s !== null);
@@ -186,7 +188,10 @@ function facts(entry) {
   row(table, "threshold", showScore(entry.t));
   row(table, "size", `${entry.w} × ${entry.h} px`);
   row(table, "time", `${show(entry.m)} ms`);
+  if (entry.b) row(table, "compared with", `${entry.b} other picture${entry.b > 1 ? "s" : ""}`);
   box.append(table);
+  if (entry.l) box.append(strip("What lit it up", entry.l, entry.k.map((part) => evidence[part] || part)));
+  if (entry.x) box.append(strip("Where the heatmap is highest", entry.x, ["here", `most like it in ${entry.z}`]));
   if (entry.c) box.append(regions(entry));
   const base = entry.n.split("/").map(encodeURIComponent).join("/");
   const links = make("p", "hint", "Beside this report: ");
@@ -196,6 +201,16 @@ function facts(entry) {
     links.append(link);
   }
   box.append(links);
+}
+
+const evidence = { text: "what the text says", company: "unlike the other pictures", references: "unlike the references" };
+function strip(title, image, words) {
+  const node = make("figure", "strip"), img = make("img");
+  img.src = "data:image/jpeg;base64," + image; img.alt = title;
+  const below = make("div", "words");
+  below.append(...words.map((word) => make("span", "", word)));
+  node.append(make("figcaption", "", title), img, below);
+  return node;
 }
 
 function regions(entry) {
