@@ -14,18 +14,21 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
+from steervit.nano import hybrid
 from steervit.nano.trunk import Described, nano_trunk
 
 
 def build_trunk(vision: dict) -> VisionTransformer:
     """An untrained trunk from the `vision_encoder` part of a checkpoint's config.
 
-    `model_name` is a timm name, created at `resolution` pixels, or `steervit_nano` with its sizes under
-    `trunk`. Raises ValueError for names timm does not know or that are no vision transformer.
+    `model_name` is a timm name, created at `resolution` pixels, or `steervit_nano` or `steervit_nano_hybrid`
+    with its sizes under `trunk`. Raises ValueError for names timm does not know or that are no vision transformer.
     """
     name = vision["model_name"]
     if name == "steervit_nano":
         return nano_trunk(image_size=vision["resolution"], **vision["trunk"])
+    if name == "steervit_nano_hybrid":
+        return hybrid.hybrid_trunk(image_size=vision["resolution"], **vision["trunk"])
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(
             f"expected a timm model name as trunk, got {name!r}; `timm.list_models()` names them"
@@ -50,7 +53,7 @@ def load_trunk(trunk: VisionTransformer, path: str | Path) -> VisionTransformer:
         state = torch.load(path, map_location="cpu", weights_only=True)
     state = checkpoint_filter_fn(state, trunk)
     missing, _ = trunk.load_state_dict(state, strict=False)
-    missing = [key for key in missing if not key.startswith(("head.", "attn_pool.", "fc_norm."))]
+    missing = [key for key in missing if not key.startswith(("head.", "attn_pool.", "fc_norm.", hybrid.PART))]
     if missing:
         raise ValueError(
             f"expected the weights of a {trunk.embed_dim}-wide trunk of {len(trunk.blocks)} blocks in {path}; "

@@ -114,6 +114,7 @@ def nano_trunk(
     depth: int = 6,
     heads: int = 3,
     mlp_ratio: float = 4.0,
+    patch_embed: type[WhitenedPatchEmbed] = WhitenedPatchEmbed,
 ) -> VisionTransformer:
     """The trunk of `nano`, untrained. `image_size` is a multiple of `patch_size`, that one of 4 (pixels)."""
     if image_size % patch_size or patch_size % CELLS:
@@ -129,7 +130,7 @@ def nano_trunk(
         num_heads=heads,
         mlp_ratio=mlp_ratio,
         num_classes=0,
-        embed_layer=WhitenedPatchEmbed,
+        embed_layer=patch_embed,
     )
     trunk.pretrained_cfg = {
         "input_size": (3, image_size, image_size),

@@ -15,6 +15,7 @@ from torch import nn
 from steervit.modeling.model import SteerViT
 from steervit.modeling.text import TextEncoder
 from steervit.modeling.trunk import load_trunk, without_pooling
+from steervit.nano import eyes
 from steervit.training.recipe import ModelSettings, Recipe
 from steervit.weights import hub
 from steervit.weights.loading import build
@@ -43,6 +44,8 @@ def config_of(recipe: Recipe) -> dict[str, Any]:
     }
     if model.trunk_sizes:
         vision["trunk"] = model.trunk_sizes
+    if model.trunk == "steervit_nano_hybrid":
+        vision["eyes_sha256"] = eyes.SHA256
     text = model.text_encoder if model.text_weights == "hub" else "text"
     return {"name": recipe.name, "vision_encoder": vision, "text_encoder": text, "connector": model.connector}
 

