@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import binomtest
 
 from anomaly.decision.promise import HELD_OUT, Scoring, percent, upper_bound
 from anomaly.errors import SteerAnomalyError
@@ -150,6 +149,8 @@ def measured(count: int, total: int, confidence: float = 0.95) -> Measured:
     """`count` of `total` with the two-sided Clopper-Pearson interval. Raises for a total below 1 or a count outside."""
     if total < 1 or not 0 <= count <= total:
         raise SteerAnomalyError(f"expected a count from 0 to the number of pictures, got {count} of {total}")
+    from scipy.stats import binomtest  # a third of a second, and not every run needs it
+
     interval = binomtest(count, total).proportion_ci(confidence, method="exact")
     return Measured(count, total, float(interval.low), float(interval.high), confidence)
 

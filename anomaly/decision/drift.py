@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
 
 from anomaly.decision.promise import percent
 from anomaly.errors import SteerAnomalyError
@@ -20,7 +19,9 @@ from anomaly.errors import SteerAnomalyError
 BETS = (-1.9, -1.0, 0.0, 1.0, 1.9)  # against high p-values (scores fell) to against low ones (they rose)
 JUMP = 0.01  # share of the capital that is dealt out anew after every part
 WEIGHT = 0.1  # of the newest value in a level
-TAIL = float(norm.sf(4))  # of a level's limits: four standard deviations where the calibration is large
+TAIL = 0.5 * math.erfc(
+    4 / math.sqrt(2)
+)  # of a level's limits: four standard deviations where the calibration is large
 VERSION = 1
 
 
@@ -192,6 +193,8 @@ class Level:
 
         A level whose calibration values were all the same has no width beyond rounding.
         """
+        from scipy.stats import t  # a third of a second, and not every run needs it
+
         if self.n < 2:
             return -math.inf, math.inf
         faded = WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * self.count))

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 
 import cv2
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from anomaly.errors import SteerAnomalyError
 
@@ -197,6 +196,8 @@ def distances(features: np.ndarray, references: np.ndarray, *, itself: bool = Fa
 
     With `itself` both are the same pictures and each is compared with the others only; it needs two.
     """
+    from scipy.spatial.distance import cdist  # a third of a second, and not every run needs it
+
     apart = cdist(np.asarray(features, np.float64), np.asarray(references, np.float64))
     if itself:
         np.fill_diagonal(apart, np.inf)

@@ -12,7 +12,6 @@ from math import ceil
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.stats import beta
 
 from anomaly.errors import SteerAnomalyError
 
@@ -170,17 +169,23 @@ def expected_rate(n: int, rank: int) -> float:
 
 def upper_bound(n: int, rank: int, confidence: float) -> float:
     """The rate (0..1) that Beta(rank, n + 1 - rank) stays below with `confidence` (0..1)."""
+    from scipy.stats import beta  # a third of a second, and not every run needs it
+
     return float(beta.ppf(confidence, rank, n + 1 - rank))
 
 
 def largest_rank(n: int, target: float, confidence: float) -> int:
     """The largest rank whose upper bound keeps to `target` (0..1); 0 when not even the largest score does."""
+    from scipy.stats import beta  # a third of a second, and not every run needs it
+
     ranks = np.arange(1, n + 1)
     return int((beta.cdf(target, ranks, n + 1 - ranks) >= confidence).sum())
 
 
 def parts_needed(target: float, confidence: float, rank: int = 1) -> int:
     """The fewest parts for which the threshold at `rank` keeps to `target` (0..1) with `confidence` (0..1)."""
+    from scipy.stats import beta  # a third of a second, and not every run needs it
+
     enough = bisect_left(
         range(rank, MOST_PARTS), True, key=lambda n: bool(beta.cdf(target, rank, n + 1 - rank) >= confidence)
     )

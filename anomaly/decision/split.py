@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import pdist, squareform
 
 from anomaly.errors import SteerAnomalyError
 
@@ -123,6 +121,9 @@ def same_parts(features: np.ndarray, nearness: float = SAME_PART) -> tuple[int, 
     pairs. Groups are by complete linkage, so that a chain of similar parts does not become one. Two pictures are too
     few to tell: two parts.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage  # a third of a second, and not every run needs it
+    from scipy.spatial.distance import pdist
+
     features = _vectors(features)
     if len(features) < 3:
         return tuple(range(len(features)))
@@ -139,6 +140,8 @@ def unlike_others(features: np.ndarray, parts: Sequence[int] | None = None) -> l
     `features` (N, D). A picture's distance is the mean to its three nearest pictures of other parts; odd is one more
     than six robust standard deviations above the median. With fewer than five parts none can be told.
     """
+    from scipy.spatial.distance import pdist, squareform  # a third of a second, and not every run needs it
+
     features = _vectors(features)
     group = np.asarray(range(len(features)) if parts is None else parts)
     if len(set(group.tolist())) < 5:
@@ -157,6 +160,8 @@ def two_kinds(features: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]] |
 
     `features` (N, D). Each group holds a fifth of the pictures and two at least; otherwise None.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
     from sklearn.metrics import silhouette_score  # a second that judging again does not need
 
     features = _vectors(features)

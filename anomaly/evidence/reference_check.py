@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import median_abs_deviation
 
 from anomaly.evidence.descriptions import content_hash
 from anomaly.evidence.mutual_scale import RELATIVE
@@ -87,6 +86,8 @@ def check_likeness(names: Mapping[str, str], references: References) -> list[Fin
         return []
     typical = np.array([float(np.mean(one)) for one in references.left_out])
     # Of so few numbers the deviation alone: a percentile would count the odd one among the usual ones.
+    from scipy.stats import median_abs_deviation  # a third of a second, and not every run needs it
+
     spread = max(float(median_abs_deviation(typical, scale="normal")), RELATIVE * float(np.median(typical)))
     odd = (typical - np.median(typical)) / max(spread, 1e-6)
     return [
