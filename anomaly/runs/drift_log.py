@@ -18,40 +18,64 @@ FILE = "drift.json"
 MEASURES = ("brightness", "sharpness")  # of the photographs, beside the score
 
 
-def follow(profile: Profile, rows: Iterable[ImageRow]) -> dict[str, Any]:
-    """The martingale and the levels over `rows`, in this order, JSON-able.
+class Followed:
+    """What became of the line, row after row; made from the profile that it was calibrated with."""
 
-    `steps` holds for each judged image its file, p-value (None when it was set aside), the capital after it, and
-    which levels lay outside their limits. Images that were not judged are no part of it.
-    """
-    good = profile.calibration
-    drift = Drift(good.ascending.tolist(), profile.threshold, exact=profile.promise.guaranteed)
-    levels = {"score": Level.learn(good.scores)}
-    levels |= {
-        name: Level.learn([getattr(one, name) for one in profile.looks]) for name in MEASURES if profile.looks
-    }
-    steps, alarm = [], None
-    for row in rows:
+    def __init__(self, profile: Profile) -> None:
+        good = profile.calibration
+        self.drift = Drift(good.ascending.tolist(), profile.threshold, exact=profile.promise.guaranteed)
+        self._levels = {"score": Level.learn(good.scores)}
+        self._levels |= {
+            name: Level.learn([getattr(one, name) for one in profile.looks])
+            for name in MEASURES
+            if profile.looks
+        }
+        self._steps: list[dict[str, Any]] = []
+        self.alarm_at: str | None = None
+
+    def take(self, row: ImageRow) -> bool:
+        """The next row; whether it raised the alarm. Images that were not judged are no part of it."""
         if row.verdict not in ("ok", "defect") or row.score is None:
-            continue
-        step = drift.update(row.score)
-        outside = [] if step.p_value is None else _outside(levels, row)
-        steps.append({"file": row.file, "p_value": step.p_value, "capital": step.capital, "outside": outside})
-        if step.alarm and alarm is None:
-            alarm = row.file
-    return {
-        "alarm": drift.alarm,
-        "alarm_at": alarm,
-        "alarm_level": 1 / drift.alpha,
-        "capital": drift.capital,
-        "followed": drift.fed,
-        "set_aside": drift.aside,
-        "sentence": drift.sentence(),
-        "levels": {
-            name: level.to_dict() | {"limits": _finite(level.limits)} for name, level in levels.items()
-        },
-        "steps": steps,
-    }
+            return False
+        step = self.drift.update(row.score)
+        outside = [] if step.p_value is None else _outside(self._levels, row)
+        self._steps.append(
+            {"file": row.file, "p_value": step.p_value, "capital": step.capital, "outside": outside}
+        )
+        raised = step.alarm and self.alarm_at is None
+        if raised:
+            self.alarm_at = row.file
+        return raised
+
+    def found(self) -> dict[str, Any]:
+        """The martingale and the levels so far, JSON-able.
+
+        `steps` holds for each judged image its file, p-value (None when it was set aside), the capital after it, and
+        which levels lay outside their limits.
+        """
+        drift = self.drift
+        return {
+            "alarm": drift.alarm,
+            "alarm_at": self.alarm_at,
+            "alarm_level": 1 / drift.alpha,
+            "capital": drift.capital,
+            "followed": drift.fed,
+            "set_aside": drift.aside,
+            "sentence": drift.sentence(),
+            "levels": {
+                name: level.to_dict() | {"limits": _finite(level.limits)}
+                for name, level in self._levels.items()
+            },
+            "steps": self._steps,
+        }
+
+
+def follow(profile: Profile, rows: Iterable[ImageRow]) -> dict[str, Any]:
+    """What `Followed.found` says after `rows`, in this order."""
+    followed = Followed(profile)
+    for row in rows:
+        followed.take(row)
+    return followed.found()
 
 
 def write(out: Path, found: dict[str, Any]) -> None:
