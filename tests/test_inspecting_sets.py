@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from anomaly.decision.gate import look
 from anomaly.errors import NotJudged
 from anomaly.evidence.descriptions import Description
 from anomaly.inspection import Inspection
@@ -108,7 +110,8 @@ def test_what_fails_is_no_part_of_the_set(paths, tmp_path):
 
 
 def test_an_observation_comes_back(tmp_path):
-    observation = SetInspector()._observe(np.full((4, 6, 3), 9, np.uint8), "part")
+    image = np.full((4, 6, 3), 9, np.uint8)
+    observation = replace(SetInspector()._observe(image, "part"), look=look(image))
     kept = Observations(tmp_path)
     kept.save("a/b", observation, (3, 4))
     found = kept.load("a/b")
@@ -116,6 +119,7 @@ def test_an_observation_comes_back(tmp_path):
     assert np.array_equal(found.own, observation.own) and found.own.dtype == np.float32
     assert np.array_equal(found.evidence["lines"], observation.evidence["lines"])
     assert (found.size_hw, found.seen_hw, found.object, found.milliseconds) == ((4, 6), (4, 6), "part", 5.0)
+    assert found.look == observation.look  # or the gate would be silent in company
     assert found.description.content == "9" and len(found.description.turned) == 1
     np.testing.assert_allclose(found.description.patches, observation.description.patches, rtol=1e-3)
     kept.path_of("a/b").write_bytes(b"torn")

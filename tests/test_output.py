@@ -23,6 +23,7 @@ from anomaly.inspection import Inspection
 from anomaly.pictures.encode import to_float_tiff
 from anomaly.pictures.images import read_image
 from anomaly.pictures.inputs import collect, input_roots, relative_name
+from anomaly.pictures.maps import read_map
 from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines, shrink
 from anomaly.regions import find_regions
 from anomaly.report.html import render
@@ -454,6 +455,11 @@ def test_every_bit_of_a_heatmap_comes_back(tmp_path, monkeypatch, shape, fast):
     bits = np.random.default_rng(0).integers(0, 2**32, shape, np.uint64).astype(np.uint32)
     heatmap = np.where(np.isfinite(bits.view(np.float32)), bits.view(np.float32), np.float32(-0.0))
     (tmp_path / "a.tiff").write_bytes(to_float_tiff(heatmap))
-    for read in (tifffile.imread, lambda p: cv2.imread(str(p), -1), lambda p: np.asarray(Image.open(p))):
+    for read in (
+        read_map,
+        tifffile.imread,
+        lambda p: cv2.imread(str(p), -1),
+        lambda p: np.asarray(Image.open(p)),
+    ):
         found = read(tmp_path / "a.tiff")
         assert found.dtype == np.float32 and found.reshape(shape).tobytes() == heatmap.tobytes()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from anomaly.inspection import Region
 from anomaly.regions import find_regions
@@ -45,3 +47,17 @@ def test_one_pixel_image_and_a_mask_of_255():
 def test_a_map_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"\(4, 5\) and \(5, 4\)"):
         find_regions(MASK, np.zeros((5, 4), np.float32))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.4])  # many regions and few
+def test_every_region_has_the_peak_that_scipy_finds(share):
+    random = np.random.default_rng(0)
+    mask = cv2.blur(random.random((60, 90)).astype(np.float32), (5, 5)) > (0.62 if share < 0.1 else 0.5)
+    mask[:7], mask[:, :9] = False, False  # regions do not begin at the picture's corner
+    heatmap = random.normal(size=mask.shape).astype(np.float32)
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    found = find_regions(mask, heatmap)
+    assert len(found) == count > 2
+    assert [one.peak for one in found] == sorted(ndimage.maximum(heatmap, labels, range(1, count + 1)))[::-1]
+    centres = ndimage.center_of_mass(mask, labels, range(1, count + 1))
+    np.testing.assert_allclose(sorted(one.centroid_xy[::-1] for one in found), sorted(centres))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,23 @@ def _decode(path: Path) -> np.ndarray:
         return pixels
     import tifffile
 
-    return tifffile.imread(path)
+    with tifffile.TiffFile(path) as file:
+        ours = _ours(file)
+        return file.asarray() if ours is None else ours
+
+
+def _ours(file: Any) -> np.ndarray | None:
+    """A map that `to_float_tiff` compressed, a third of the time that tifffile takes; None for any other."""
+    from anomaly.pictures.encode import deflate
+
+    page = file.pages[0]
+    tags = (page.compression, page.predictor, page.dtype, page.samplesperpixel, page.is_tiled, file.byteorder)
+    if len(file.pages) != 1 or tags != (8, 2, np.float32, 1, False, "<"):
+        return None
+    segments = file.filehandle.read_segments(page.dataoffsets, page.databytecounts)
+    strips = [deflate.decompress(strip) for strip, _ in segments]
+    bits = np.frombuffer(b"".join(strips), "<i4").reshape(page.shape)
+    return np.cumsum(bits, 1, np.int32).view(np.float32)
 
 
 def _single_channel(score_map: np.ndarray, path: Path) -> np.ndarray:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from anomaly.decision.gate import Look
 from anomaly.evidence.descriptions import Description
 from anomaly.observation import Observation
 from anomaly.runs.stamps import Stamp
@@ -48,6 +50,7 @@ class Observations:
             "object": observation.object,
             "milliseconds": observation.milliseconds,
             "content": described.content if described else None,
+            "look": asdict(observation.look) if observation.look else None,
         }
         arrays = {"own": observation.own.astype(np.float32, copy=False), "meta": np.array(json.dumps(meta))}
         arrays |= {_EVIDENCE + part: values for part, values in observation.evidence.items()}
@@ -71,6 +74,7 @@ class Observations:
                 evidence=evidence,
                 milliseconds=meta["milliseconds"],
                 description=_described(found, meta["content"]),
+                look=Look(**meta["look"]) if meta.get("look") else None,
             )
 
 
