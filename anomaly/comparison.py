@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import Description, content_hash
-from anomaly.evidence.mutual import Company, FeatureStore, Mutual, MutualSettings
 from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 from anomaly.evidence.references import References
 from anomaly.heatmaps import resize
@@ -27,6 +25,8 @@ from anomaly.pictures.images import as_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from anomaly.evidence.mutual import Company, FeatureStore, Mutual, MutualSettings
 
 FEWEST = 8  # pictures from which mutual scoring is on by itself
 SAMPLED = 4096  # values of each picture's own map that set the scale
@@ -91,12 +91,29 @@ class Comparison:
             distance = self.references.distance(parts[REFERENCES])
         return Compared(parts, found.partners if found else 0, found.closest if found else None, distance)
 
-    def total(self, own: np.ndarray, compared: Compared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The sum of all parts at the size of `own` (a map of logits), and each part, 0 and more."""
-        parts = {TEXT: np.maximum(self.own_scale(own), 0)}
-        parts |= {name: np.maximum(one, 0) for name, one in compared.parts.items()}
-        total = np.stack([resize(one, own.shape) for one in parts.values()]).sum(0, dtype=np.float32)
-        return total, parts
+    def total(
+        self, own: np.ndarray, compared: Compared, within: Mapping[str, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The sum of all parts at the size of `own` (a map of logits), and each part, 0 and more.
+
+        `within` are the parts of `own`, by name and in logits, that other evidence than the text gave.
+        """
+        mine = np.maximum(self.own_scale(own), 0)
+        others = {name: np.maximum(one, 0) for name, one in compared.parts.items()}
+        total = np.stack([resize(one, own.shape) for one in (mine, *others.values())]).sum(
+            0, dtype=np.float32
+        )
+        return total, self._shared_out(mine, own, within or {}) | others
+
+    def _shared_out(
+        self, mine: np.ndarray, own: np.ndarray, within: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """`mine`, what the picture alone says, shared out among what spoke for it, in proportion; the sum is `mine`."""
+        spoke = {name: resize(one, own.shape) / self.own_scale.width for name, one in within.items()}
+        spoke = {TEXT: self.own_scale(own) - sum(spoke.values())} | spoke
+        spoke = {name: np.maximum(one, 0) for name, one in spoke.items()}
+        whole = np.maximum(np.sum(list(spoke.values()), 0), 1e-12)
+        return {name: (mine * one / whole).astype(np.float32) for name, one in spoke.items()}
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,8 @@ def compare(
     scale = robust_scale([one[np.isfinite(one)] for one in own])
     if store is None:
         return Comparison(scale, references)
+    from anomaly.evidence.mutual import Company, MutualSettings
+
     company = Company(store, keys, settings or MutualSettings())
     mutual = company.scores(finished)
     usual = robust_scale([one.scores for one in mutual.values()])
@@ -188,6 +207,8 @@ def sampled(own: np.ndarray) -> np.ndarray:
 
 def add_to(store: FeatureStore, observation: Observation) -> None:
     """Keep the description of a picture for comparing. Raises as `FeatureStore.add`."""
+    import torch
+
     assert observation.description is not None  # in company every observation has one
     patches = observation.description.patches
     store.add(observation.description.content, [torch.from_numpy(patches).flatten(0, 1)])

@@ -37,12 +37,11 @@ from anomaly.decision.profiled import arguments_of, check_same
 from anomaly.decision.threshold import OperatingPoint, valid_point, with_given
 from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import NotJudged, SteerAnomalyError
-from anomaly.evidence.describers import EyesDescriber, TokenDescriber
-from anomaly.evidence.mutual import FeatureStore
+from anomaly.evidence.descriptions import SEEN_BY
 from anomaly.inspection import Inspection
-from anomaly.model_files import find_model
+from anomaly.model_files import FoundModel, find_model
 from anomaly.observation import Observation
-from anomaly.observer import PRECISIONS, Observer, usable_device
+from anomaly.observer import Observer
 from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
 from anomaly.settings import InspectionSettings
@@ -51,6 +50,7 @@ from anomaly.tiles import parse_scales
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from anomaly.evidence.mutual import FeatureStore
     from steervit import SteerViT
 
     Picture = np.ndarray | Image | str | Path
@@ -73,7 +73,7 @@ class Inspector:
 
     def __init__(
         self,
-        model: str | Path | SteerViT = "nano",
+        model: str | Path | SteerViT | FoundModel = "nano",
         *,
         prompts: str | Path | PromptSet = "default",
         omega: float = 1.0,
@@ -91,7 +91,7 @@ class Inspector:
         mutual: bool = False,
         references: Sequence[Picture] | ReferenceSet = (),
     ) -> None:
-        if precision not in PRECISIONS:
+        if precision not in ("fp32", "bf16"):
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
         self.prompts = prompts if isinstance(prompts, PromptSet) else prompt_sets.load(prompts)
         self._found = find_model(model, trunk, text_encoder)
@@ -102,8 +102,7 @@ class Inspector:
         }  # fmt: skip
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
-        eyes = EyesDescriber() if maps.pop("description") == "eyes" else None
-        self._seen_by = eyes.name if eyes else TokenDescriber.name
+        self._seen_by = SEEN_BY["eyes" if maps.pop("description") == "eyes" else "tokens"]
         self.mutual = mutual
         self.references = references if isinstance(references, ReferenceSet) else ReferenceSet.of(references)
         if company := self._company():
@@ -117,8 +116,9 @@ class Inspector:
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
         shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
         self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings))
-        self.device = usable_device(device, model)
-        self._observer = Observer(self._found, self.settings, self.prompts, self.device, eyes)
+        self._asked = self._found.opened(self.settings, self.prompts, device)
+        self.device = self._asked.device
+        self._observer = Observer(self.settings, self._asked)
         self._references: dict[str, DescribedReferences] = {}
         self._loading = RLock()
 
@@ -127,7 +127,7 @@ class Inspector:
         cls,
         profile: Profile,
         *,
-        model: str | Path | SteerViT | None = None,
+        model: str | Path | SteerViT | FoundModel | None = None,
         trunk: str | Path | None = None,
         text_encoder: str | Path | None = None,
         device: str | None = None,
@@ -154,7 +154,7 @@ class Inspector:
     @property
     def model(self) -> SteerViT:
         """The model, loaded on first use; a view of its own of one that was given."""
-        return self._observer.model
+        return self._asked.steervit
 
     def inspect(self, image: Picture, object: str = "object", channels: str = "rgb") -> Inspection:
         """Inspect one image of the part called `object`.
@@ -209,6 +209,8 @@ class Inspector:
 
         Raises `SteerAnomalyError` for fewer than two different pictures, and when the folder cannot be written to.
         """
+        from anomaly.evidence.mutual import FeatureStore
+
         store = FeatureStore(folder, self.description_hash) if self.mutual else None
 
         def added() -> Iterator[Observation]:
@@ -249,7 +251,8 @@ class Inspector:
         own, parts, compared, seen = observation.own, observation.evidence, None, observation.look
         if comparison is not None and observation.description is not None:
             compared = comparison.of(observation.description)
-            own, parts = comparison.total(own, compared)
+            within = {name: getattr(self.settings, name) * one for name, one in parts.items()}
+            own, parts = comparison.total(own, compared, within)
             seen = replace(seen, distance=compared.distance) if seen else None
         small = heatmaps.smooth(heatmaps.resize(own, observation.seen_hw), self.settings.smooth)
         score = heatmaps.image_score(small)
@@ -273,7 +276,7 @@ class Inspector:
         With `last` this inspector lets go of the text tower (1.4 GB for RoBERTa-large) and can be asked about no
         other part.
         """
-        self._observer.prepare(prompt_sets.object_name(object), last)
+        self._asked.prepare(prompt_sets.object_name(object), last)
 
     def with_references(self, references: ReferenceSet) -> Inspector:
         """This inspector, sharing its model, with other references (or none) and no company but theirs."""
@@ -303,7 +306,7 @@ class Inspector:
                 "threshold_source": point.source
                 if point
                 else f"none: {self.why_unjudged}; images are scored, not judged",
-                "device": str(self.device),
+                "device": self.device,
             }
         )
 

@@ -14,6 +14,9 @@ from anomaly.file_hashes import file_hash
 from steervit.weights.catalogue import find, is_name
 
 if TYPE_CHECKING:
+    from anomaly.loaded_model import LoadedModel
+    from anomaly.prompts import PromptSet
+    from anomaly.settings import InspectionSettings
     from steervit import SteerViT
 
 
@@ -30,22 +33,39 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model not loaded yet: its record, its images' side (height, width) in px, its defaults, and how to load it."""
+    """A model not loaded yet: its record, its images' side (height, width) in px, its defaults, and how to load it.
+
+    `given` is the model itself where it is in memory already.
+    """
 
     record: ModelRecord
     image_size: tuple[int, int]
     defaults: MapSettings
     point: OperatingPoint | None
     load: Callable[[], SteerViT]
+    given: SteerViT | None = None
+
+    def opened(self, settings: InspectionSettings, prompts: PromptSet, device: str | None) -> LoadedModel:
+        """The model as an observer asks it, loaded when first asked. Raises `SteerAnomalyError` for the device."""
+        from anomaly.loaded_model import LoadedModel
+
+        return LoadedModel(self, settings, prompts, device)
 
 
 def find_model(
-    model: str | Path | SteerViT, trunk: str | Path | None = None, text_encoder: str | Path | None = None
+    model: str | Path | SteerViT | FoundModel,
+    trunk: str | Path | None = None,
+    text_encoder: str | Path | None = None,
 ) -> FoundModel:
-    """Find every file of `model`. Raises `SteerAnomalyError` naming what is missing and how to get it."""
+    """Find every file of `model`; one that was found stays as it is, so that several inspectors load it once.
+
+    Raises `SteerAnomalyError` naming what is missing and how to get it.
+    """
+    if isinstance(model, FoundModel):
+        return model
     if not isinstance(model, str | Path):
         record = ModelRecord(model.name, "a model given in memory", "its owner's", _hashes_of(model))
-        return FoundModel(record, model.image_size, MapSettings(), None, lambda: model)
+        return FoundModel(record, model.image_size, MapSettings(), None, lambda: model, model)
     from steervit.weights.finding import find_parts
 
     with as_user_errors():

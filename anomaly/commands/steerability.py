@@ -1,38 +1,16 @@
-"""`steer-anomaly eval core | genecis | pods | mosaic`: how far text steers the features, as in the paper."""
+"""`steer-anomaly eval core | genecis | pods | mosaic`, and where `eval` finds these and the probes' commands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from anomaly.commands.extras import need
+from anomaly.commands.probes import probe
 from anomaly.commands.sections import SectionedCommand
-
-if TYPE_CHECKING:
-    from anomaly.steerability.steered import Steered
-
-_OPTIONS = (
-    click.option("--root", required=True, type=click.Path(path_type=Path), help="The unpacked benchmark."),
-    click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: runs/eval-NAME-MODEL]"),
-    click.option("--omega", default=1.0, show_default=True, help="Strength of the text: 0 none, 1 as trained."),
-    click.option("--model", default="nano", show_default=True, metavar="NAME_OR_PATH",
-                 help="A name from `steer-anomaly models list`, or a checkpoint."),
-    click.option("--trunk", metavar="FILE", help="Local weights for the model's trunk, in place of the hub's."),
-    click.option("--text-encoder", metavar="DIR", help="Local RoBERTa folder, in place of the hub's."),
-    click.option("--device", metavar="cpu|cuda|...", help="Where to run.  [default: cuda if there, else cpu]"),
-    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time."),
-    click.option("--threads", type=click.IntRange(1), metavar="N", help="Cores to use."),
-)  # fmt: skip
-
-
-def shared_options(command: Callable) -> Callable:
-    """Where the benchmark is, which model, where to run: the same for each."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+from anomaly.commands.steered_run import Benchmark, run, shared_options
 
 
 @click.command("core")
@@ -60,11 +38,16 @@ def core(k: int, random_prompts: bool, prompts: str, **shared: Any) -> None:
     setting = "another object's prompt" if random_prompts else f"prompts: {prompts}"
     used = benchmark.random_prompts(used) if random_prompts else used
     texts = None if prompts == "none" else used
-    _run(
-        "core",
-        setting,
-        benchmark.gaps(rows),
-        lambda steered: benchmark.evaluate(rows, steered, texts, k, _say),
+    label = "random-prompts" if random_prompts else _label(texts)
+    run(
+        Benchmark(
+            "core",
+            setting,
+            benchmark.gaps(rows),
+            lambda steered, say: benchmark.evaluate(rows, steered, texts, k, say),
+            {"k": k},
+            label,
+        ),
         shared,
     )
 
@@ -88,11 +71,14 @@ def genecis(images: Path | None, template: str, prompts: str, **shared: Any) -> 
 
     text = _template(template, "{condition}", prompts)
     questions = benchmark.load(shared["root"], images)
-    _run(
-        "genecis",
-        _setting(text),
-        benchmark.gaps(questions),
-        lambda steered: benchmark.evaluate(questions, steered, text, _say),
+    run(
+        Benchmark(
+            "genecis",
+            _setting(text),
+            benchmark.gaps(questions),
+            lambda steered, say: benchmark.evaluate(questions, steered, text, say),
+            label=_label(text),
+        ),
         shared,
     )
 
@@ -117,12 +103,15 @@ def pods(prompts: str, **shared: Any) -> None:
         texts = (
             benchmark.coarse_prompts(objects) if coarse else benchmark.read_prompts(Path(prompts), objects)
         )
-    setting = f"prompts: {Path(prompts).name}"
-    _run(
-        "pods",
-        setting,
-        benchmark.gaps(objects),
-        lambda steered: benchmark.evaluate(objects, steered, texts, _say),
+    run(
+        Benchmark(
+            "pods",
+            f"prompts: {Path(prompts).name}",
+            benchmark.gaps(objects),
+            lambda steered, say: benchmark.evaluate(objects, steered, texts, say),
+            {"sentences": texts},
+            "" if prompts == "coarse" else Path(prompts).stem,
+        ),
         shared,
     )
 
@@ -143,17 +132,22 @@ def mosaic(template: str, prompts: str, **shared: Any) -> None:
 
     text = _template(template, "{object}", prompts)
     mosaics = benchmark.load(shared["root"])
-    setting = f"{_setting(text)}; mosaics of our own draw"
-    _run(
-        "mosaic",
-        setting,
-        benchmark.gaps(mosaics),
-        lambda steered: benchmark.evaluate(mosaics, steered, text, _say),
+    run(
+        Benchmark(
+            "mosaic",
+            f"{_setting(text)}; mosaics of our own draw",
+            benchmark.gaps(mosaics),
+            lambda steered, say: benchmark.evaluate(mosaics, steered, text, say),
+            label=_label(text),
+        ),
         shared,
     )
 
 
-STEERED: dict[str, click.Command] = {"core": core, "genecis": genecis, "pods": pods, "mosaic": mosaic}
+STEERED: dict[str, click.Command] = {
+    "core": core, "genecis": genecis, "pods": pods, "mosaic": mosaic,
+    "probe": probe,
+}  # fmt: skip
 
 
 class EvalCommand(SectionedCommand):
@@ -180,51 +174,6 @@ class EvalCommand(SectionedCommand):
             formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in STEERED.items()])
 
 
-def _run(
-    name: str,
-    setting: str,
-    gaps: list[str],
-    evaluate: Callable[[Steered], dict[str, Any]],
-    shared: dict[str, Any],
-) -> None:
-    from anomaly.steerability.outcome import table, write
-    from anomaly.testsets.cards import load
-
-    out = shared["out"] or Path("runs") / f"eval-{name}-{Path(shared['model']).stem}"
-    steered = _steered(out, shared)
-    results = evaluate(steered)
-    run = {
-        "benchmark": name,
-        "setting": setting,
-        "full_benchmark": not gaps,
-        "gaps": gaps,
-        **steered.settings,
-    }
-    path = write(out, results, run)
-    click.echo(table(load(name), (steered.settings["model"], setting, results["global"])))
-    if gaps:
-        click.echo(f"\nNOT THE FULL BENCHMARK: {'; '.join(gaps[:5])}{'; ...' if len(gaps) > 5 else ''}")
-    click.echo(
-        f"\nIn %. Results: {path}. Features are kept in {out / 'features'}: the same command goes on from there"
-    )
-
-
-def _steered(out: Path, shared: dict[str, Any]) -> Steered:
-    from anomaly import threads
-    from anomaly.model_files import find_model
-    from anomaly.observer import usable_device
-    from anomaly.steerability.steered import Steered
-    from steervit.weights.catalogue import licence_notice
-
-    threads.use(shared["threads"])
-    if notice := licence_notice(shared["model"]):
-        click.echo(f"note: {notice}", err=True)
-    device = usable_device(shared["device"], shared["model"])
-    found = find_model(shared["model"], shared["trunk"], shared["text_encoder"])
-    settings = {"model": found.record.name, "hashes": found.record.hashes}
-    return Steered(found.load().to(device), out / "features", settings, shared["omega"], shared["batch_size"])
-
-
 def _template(template: str, place: str, prompts: str) -> str | None:
     if place not in template:
         raise click.UsageError(f"expected {place} in --template, got {template!r}")
@@ -235,5 +184,5 @@ def _setting(text: str | None) -> str:
     return "without text" if text is None else f"prompt: {text}"
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+def _label(texts: object) -> str:
+    return "" if texts is not None else "without-text"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evidence.descriptions import Description, content_hash
+from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash
 from anomaly.evidence.mutual_musc import describe_neighbourhood
 
 if TYPE_CHECKING:
@@ -25,19 +25,10 @@ if TYPE_CHECKING:
 DEPTHS = (0.25, 0.5, 0.75, 1.0)  # of the trunk, after which tokens are taken
 
 
-class Describer(Protocol):
-    """Describes pictures; `name` says how, and belongs to the settings that decide a score."""
-
-    name: str
-
-    def __call__(self, image: np.ndarray) -> Description:
-        """An RGB uint8 H x W x 3 image -> what its patches look like."""
-
-
 class EyesDescriber:
     """nano's eyes: EfficientNet-Lite0 trained on ImageNet, from its wheel (`steervit.nano.eyes`)."""
 
-    name = "EfficientNet-Lite0, 256 px"  # `eyes.SIZE`; importing it would take a second
+    name = SEEN_BY["eyes"]
 
     def __init__(self) -> None:
         self._loading = Lock()
@@ -71,7 +62,7 @@ class TokenDescriber:
     model's input (1, 3, S, S) of an image, `model` gives the model, loaded when first asked for.
     """
 
-    name = "the model's tokens at four depths"
+    name = SEEN_BY["tokens"]
 
     def __init__(self, model: Callable[[], SteerViT], pixels: Callable[[np.ndarray], torch.Tensor]) -> None:
         self._model, self._pixels = model, pixels

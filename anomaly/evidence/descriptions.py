@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# What describes pictures, by the word in a model's `inspection.yaml`: nano's eyes at `eyes.SIZE`, or its own tokens.
+SEEN_BY = {"eyes": "EfficientNet-Lite0, 256 px", "tokens": "the model's tokens at four depths"}
+
 
 @dataclass(frozen=True)
 class Description:

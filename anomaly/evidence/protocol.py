@@ -6,28 +6,48 @@ times a weight of the settings. Letters: T tiles, N patches of a tile, D width, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from anomaly.evidence.descriptions import Description
 from anomaly.tiles import Tiling
 
-if TYPE_CHECKING:  # a run that has nothing left to do imports no model
-    from steervit.inference.ensemble import Segmentation
+
+class Found(Protocol):
+    """What a model gave of T tiles. The rest of it (`tokens`, say) is between a model and its own evidence."""
+
+    @property
+    def maps(self) -> np.ndarray:
+        """The head's logits, one map per prompt, (T, P, h, w) float32."""
+
+    def split(self, size: int) -> Sequence[Found]:
+        """The same, `size` tiles at a time."""
+
+
+class Describer(Protocol):
+    """Describes pictures; `name` says how, and belongs to the settings that decide a score."""
+
+    name: str
+
+    def __call__(self, image: np.ndarray) -> Description:
+        """An RGB uint8 H x W x 3 image -> what its patches look like."""
 
 
 @dataclass(frozen=True)
 class Seen:
     """A picture and how the model saw it.
 
-    `image` RGB uint8 H x W x 3; `tiling`, how it was cut; `found`, what the model gave of its T tiles (`tokens`
-    (T, N, D) before text touched them); `size_hw`, the pixels at which all tiles together show the picture.
+    `image` RGB uint8 H x W x 3; `tiling`, how it was cut; `found`, what the model gave of its T tiles, a `Found` (in
+    torch a `Segmentation`, with `tokens` (T, N, D) before text touched them); `size_hw`, the pixels at which all tiles
+    together show the picture.
     """
 
     image: np.ndarray
     tiling: Tiling
-    found: Segmentation
+    found: Any
     size_hw: tuple[int, int]
 
     @property

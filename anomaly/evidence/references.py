@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import Description
@@ -51,29 +49,26 @@ class MemoryBank:
 
     def _keep(self, patches: np.ndarray, owners: np.ndarray) -> None:
         # Copies: sums round differently with where an array lies in memory, and a file's lies anywhere.
-        self._bank, self._owners = (
-            torch.tensor(np.ascontiguousarray(patches)),
-            torch.from_numpy(owners.astype(np.int64)),
-        )
-        self._squares = self._bank.square().sum(1)
+        self._bank, self._owners = np.array(patches, np.float32, order="C"), owners.astype(np.int64)
+        self._squares = np.square(self._bank).sum(1)
 
     def __len__(self) -> int:
         return len(self._bank)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """What `of_arrays` takes, by the names of its parameters."""
-        return {"patches": self._bank.numpy(), "owners": self._owners.numpy()}
+        return {"patches": self._bank, "owners": self._owners}
 
-    @torch.inference_mode()
     def distances(self, patches: np.ndarray, without: int | None = None) -> np.ndarray:
         """See `Way`."""
         bank, squares = self._bank, self._squares
         if without is not None:
             others = self._owners != without
             bank, squares = bank[others], squares[others]
-        flat = torch.from_numpy(np.ascontiguousarray(patches.reshape(-1, patches.shape[-1])))
-        nearest = [_nearest(rows, bank, squares) for rows in flat.split(CHUNK)]
-        return torch.cat(nearest).numpy().reshape(patches.shape[:-1])
+        flat = np.ascontiguousarray(patches.reshape(-1, patches.shape[-1]))
+        pieces = [flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK)]
+        nearest = [_nearest(rows, bank, squares) for rows in pieces]
+        return np.concatenate(nearest).reshape(patches.shape[:-1])
 
 
 class Subspace:
@@ -205,13 +200,14 @@ def coreset(patches: np.ndarray, limit: int, seed: int) -> np.ndarray:
     points = patches[pool]
     if points.shape[1] > PROJECTED:
         points = GaussianRandomProjection(PROJECTED, random_state=seed).fit_transform(points)
-    rest = torch.from_numpy(np.ascontiguousarray(points, np.float32))
-    nearest = torch.full((len(rest),), torch.inf)
-    farthest = int((rest - rest.mean(0)).square().sum(1).argmax())
+    rest = np.ascontiguousarray(points, np.float32)
+    squares, nearest = np.square(rest).sum(1), np.full(len(rest), np.inf, np.float32)
+    farthest = int(np.square(rest - rest.mean(0)).sum(1).argmax())
     chosen = np.empty(limit, np.int64)
     for number in range(limit):
         chosen[number] = farthest
-        nearest = torch.minimum(nearest, (rest - rest[farthest]).square().sum(1))
+        reached = squares + squares[farthest] - 2 * (rest @ rest[farthest])
+        np.minimum(nearest, reached, out=nearest)
         nearest[farthest] = -1  # not again, also where all that is left are copies
         farthest = int(nearest.argmax())
     return np.sort(pool[chosen])
@@ -232,9 +228,11 @@ def _left_out(
     return [np.concatenate([first, second], 1)]
 
 
-def _nearest(rows: Tensor, bank: Tensor, squares: Tensor) -> Tensor:
-    squared = torch.addmm(squares[None], rows, bank.T, alpha=-2).amin(1) + rows.square().sum(1)
-    return squared.clamp_min(0).sqrt()
+def _nearest(rows: np.ndarray, bank: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    products = rows @ bank.T
+    products *= -2
+    products += squares
+    return np.sqrt(np.maximum(products.min(1) + np.square(rows).sum(1), 0))
 
 
 def _moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

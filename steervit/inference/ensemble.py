@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +61,11 @@ class Segmentation:
     logits: Tensor
     tokens: Tensor
     described: Described | None = None
+
+    @property
+    def maps(self) -> np.ndarray:
+        """The logits as an array."""
+        return self.logits.cpu().numpy()
 
     def split(self, size: int) -> list[Segmentation]:
         """The same, `size` images at a time."""
