@@ -203,7 +203,7 @@ def test_what_lit_an_image_and_what_it_was_compared_with_is_shown(tmp_path):
     shown, alone = sorted(
         entries((tmp_path / "out" / "report.html").read_text(encoding="utf-8")), key=lambda one: one["n"]
     )
-    assert (shown["k"], shown["b"]) == (["text", "company"], 45)
+    assert (shown["k"], shown["b"]) == ([["text", 1.0], ["company", 0.0]], 45)
     sides = [cv2.imdecode(np.frombuffer(base64.b64decode(shown[key]), np.uint8), 1).shape for key in "lx"]
     assert sides[1] == (TILE, 2 * TILE + GAP, 3) and sides[0][1] > 1.5 * sides[0][0]
     assert "l" not in alone and "x" not in alone and alone["b"] is None

@@ -107,7 +107,7 @@ def _entry(row: ImageRow) -> dict[str, Any]:
         "o": _first_outlines(row.outlines),
         "u": row.spreads,
         "a": row.p_value,
-        "k": row.parts,
+        "k": list(row.parts.items()),
         "b": row.compared_with,
         "z": row.closest,
         "e": row.error,

@@ -22,15 +22,27 @@ WINDOW = 0.22  # of the shorter side: what is shown around a place
 
 
 def save_parts(out: Path, name: str, image: np.ndarray, inspection: Inspection, scale: ColorScale) -> None:
-    """Write the parts of a sum side by side, in the colours of the sum; nothing for an image judged alone."""
+    """Write the parts of a sum side by side without gaps, all in the same colours; nothing for an image judged alone."""
     if TEXT not in inspection.parts:
         return
-    size = (image.shape[1], image.shape[0])
+    size, half = (image.shape[1], image.shape[0]), _half(scale)
     drawn = [
-        draw_overlay(image, cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), scale, max_side=TILE)
+        draw_overlay(image, cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), half, max_side=TILE)
         for part in inspection.parts.values()
     ]
-    save(out / f"previews/parts/{name}.jpg", to_jpeg(_beside(drawn), 80))
+    save(out / f"previews/parts/{name}.jpg", to_jpeg(np.hstack(drawn), 80))
+
+
+def said_at_highest(inspection: Inspection) -> dict[str, float]:
+    """How much each part of a sum says where the heatmap is highest; nothing for an image judged alone."""
+    if TEXT not in inspection.parts:
+        return {}
+    y, x = np.unravel_index(inspection.heatmap.argmax(), inspection.heatmap.shape)
+    down, across = ((at + 0.5) / n for at, n in zip((y, x), inspection.heatmap.shape, strict=True))
+    return {
+        name: round(float(one[int(down * one.shape[0]), int(across * one.shape[1])]), 3)
+        for name, one in inspection.parts.items()
+    }
 
 
 def save_likest(
@@ -43,6 +55,12 @@ def save_likest(
     there = (row + 0.5) / grid[0] * other.shape[0], (column + 0.5) / grid[1] * other.shape[1]
     pair = [_around(image, (float(y), float(x))), _around(other, there)]
     save(out / f"previews/likest/{name}.jpg", to_jpeg(_beside(pair), 85))
+
+
+def _half(scale: ColorScale) -> ColorScale:
+    """The scale of a part: half of the sum's, so that one of two that agree is seen as well as both."""
+    low = scale.low / 2
+    return ColorScale(low, low + (scale.threshold - scale.low) / 2, low + (scale.high - scale.low) / 2)
 
 
 def _around(image: np.ndarray, at: tuple[float, float]) -> np.ndarray:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.comparison import TEXT
 from anomaly.inspection import Inspection
 from anomaly.pictures.encode import to_float_tiff, to_jpeg, to_mask_png, to_png
 from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines, shrink
 from anomaly.runs.claim import now
-from anomaly.runs.company_previews import save_parts
+from anomaly.runs.company_previews import said_at_highest, save_parts
 from anomaly.runs.rows import ImageRow
 from anomaly.runs.saving import save
 
@@ -37,7 +36,7 @@ def row_of(identity: dict[str, Any], image: np.ndarray, inspection: Inspection) 
         regions=inspection.regions,
         milliseconds=round(float(inspection.milliseconds), 2),
         model=inspection.model,
-        parts=tuple(inspection.parts) if TEXT in inspection.parts else (),
+        parts=said_at_highest(inspection),
         compared_with=inspection.compared_with or None,
         closest=inspection.closest,
         p_value=inspection.p_value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from anomaly.inspection import Region
@@ -25,8 +25,8 @@ class ImageRow:
     `file` is its path as typed, `path` the absolute one, `name` where its files lie below `heatmaps/` and the
     others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
     `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
-    paths below the result folder, None where none was kept. Where pictures were compared, `parts` names what was added
-    up; where with each other, `set` is the hash of the set, `compared_with` the number of others and `closest` the name
+    paths below the result folder, None where none was kept. Where pictures were compared, `parts` is how much each
+    kind of evidence says where the heatmap is highest, by name, in z-scores; where with each other, `set` is the hash of the set, `compared_with` the number of others and `closest` the name
     of the most similar one. Judged by a profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the
     gate measured (see `gate.Look`), and `error` says why a photograph is `unfit`.
     """
@@ -51,7 +51,7 @@ class ImageRow:
     heatmap: str | None = None
     mask: str | None = None
     overlay: str | None = None
-    parts: tuple[str, ...] = ()
+    parts: dict[str, float] = field(default_factory=dict)
     set: str | None = None
     compared_with: int | None = None
     closest: str | None = None
@@ -66,9 +66,9 @@ class ImageRow:
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> ImageRow:
         """The row of a line that `to_line` gave; fields of later versions are passed over."""
-        known = {field.name: line[field.name] for field in fields(cls) if field.name in line}
+        known = {one.name: line[one.name] for one in fields(cls) if one.name in line}
         known["regions"] = tuple(_region(entry) for entry in line.get("regions", ()))
-        known["parts"] = tuple(line.get("parts", ()))
+        known["parts"] = dict(line["parts"]) if isinstance(line.get("parts"), Mapping) else {}
         known["outlines"] = tuple(map(tuple, line.get("outlines", ())))
         return cls(**known)
 

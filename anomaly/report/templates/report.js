@@ -1,7 +1,8 @@
 "use strict";
 // Per image: f file, n output name, v verdict, s score, t threshold, w h size, m milliseconds, c count of regions,
 // r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error, u spreads and a p-value among good parts.
-// Where images were compared: k names of what was added up, l their maps side by side (base64), b count of other images,
+// Where images were compared: k what was added up [name, value where the heatmap is highest], l the maps of these side by
+// side (base64), b count of other images,
 // z name of the most similar one, x the highest place beside the likest place there (base64).
 const all = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -86,6 +87,7 @@ function card(entry, index) {
   const frame = make("div", "frame");
   if (entry.p) frame.append(picture(entry));
   else frame.append(make("div", "broken", entry.e || "no picture kept"));
+  if (entry.p && entry.l) frame.append(make("div", "lit", most(entry).filter(([, value]) => value > 0).map((one) => one.join(" ")).join(", ")));
   const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), readable(entry));
   if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
   const said = make("div", "said", line);
@@ -190,8 +192,8 @@ function facts(entry) {
   row(table, "time", `${show(entry.m)} ms`);
   if (entry.b) row(table, "compared with", `${entry.b} other picture${entry.b > 1 ? "s" : ""}`);
   box.append(table);
-  if (entry.l) box.append(strip("What lit it up", entry.l, entry.k.map((part) => evidence[part] || part)));
-  if (entry.x) box.append(strip("Where the heatmap is highest", entry.x, ["here", `most like it in ${entry.z}`]));
+  if (entry.l) box.append(parts(entry));
+  if (entry.x) box.append(strip("Where the heatmap is highest", entry.x, ["here", `compared with this, in ${entry.z}`]));
   if (entry.c) box.append(regions(entry));
   const base = entry.n.split("/").map(encodeURIComponent).join("/");
   const links = make("p", "hint", "Beside this report: ");
@@ -203,7 +205,25 @@ function facts(entry) {
   box.append(links);
 }
 
-const evidence = { text: "what the text says", company: "unlike the other pictures", references: "unlike the references" };
+const evidence = {
+  text: "the text", self_similarity: "unlike the rest of the picture", dark_lines: "lines", company: "unlike the other pictures",
+  references: "unlike the references",
+};
+const most = (entry) => [...entry.k].sort(([, a], [, b]) => b - a).map(([part, value]) => [evidence[part] || part, value.toFixed(1)]);
+// Each part's map lies in one picture beside the others; numbers are those of the place where the heatmap is highest.
+function parts(entry) {
+  const node = make("figure", "strip"), table = make("div", "parts"), count = entry.k.length;
+  entry.k.forEach(([name, value], i) => {
+    const one = make("div", "one"), map = make("img");
+    map.src = "data:image/jpeg;base64," + entry.l; map.alt = "";
+    map.style.aspectRatio = `${entry.w} / ${entry.h}`;
+    map.style.objectPosition = `${count > 1 ? 100 * i / (count - 1) : 0}% 0`;  // covers, so this one is seen
+    one.append(map, make("span", "", `${evidence[name] || name} `, make("b", "", value.toFixed(1))));
+    table.append(one);
+  });
+  node.append(make("figcaption", "", "What lit it up, and by how much where it is highest"), table);
+  return node;
+}
 function strip(title, image, words) {
   const node = make("figure", "strip"), img = make("img");
   img.src = "data:image/jpeg;base64," + image; img.alt = title;
