@@ -13,7 +13,7 @@ class Attending:
     """In place of `Steered`: the attention maps given, whatever the prompt."""
 
     def __init__(self, side, maps):
-        self.model, self.maps, self.asked = SimpleNamespace(image_size=(side, side)), maps, []
+        self.encoder, self.maps, self.asked = SimpleNamespace(image_size=(side, side)), maps, []
 
     def attention(self, pictures, prompt):
         self.asked.append((len(pictures), prompt))

@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
 
+import click
+import drawn_representations as representations
 import drawn_steerability as drawn
+import pytest
 from click.testing import CliRunner
 
 from anomaly.cli import main
+from anomaly.commands.steered_run import read_omegas
 
 GOLDEN = Path(__file__).parent / "golden" / "steervit"
 MODEL = ("--model", GOLDEN / "steervit.pth", "--trunk", GOLDEN / "trunk.safetensors",
@@ -22,12 +26,14 @@ def evaluate(name, root, out, *more):
     return output, json.loads((out / "results.json").read_text()), json.loads((out / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_core_writes_the_official_form_beside_the_papers_figures_and_goes_on(tmp_path):
     root, out = drawn.core(tmp_path / "data"), tmp_path / "out"
     screen, results, about = evaluate("core", root, out)
     assert set(results) == {"global", "per_scene"} and set(results["global"]) == {"precision@1", "n_queries"}
     assert "96.0" in screen and "43.7" in screen and "steervit (this run)" in screen
-    assert about["benchmark"] == "core" and about["omega"] == 1 and about["hashes"]
+    assert about["benchmark"] == "core" and about["settings"]["omega"] == 1 and about["settings"]["hashes"]
+    assert about["finished"] is True and about["settings"]["method"] == "steervit"
     assert "NOT THE FULL BENCHMARK: expected 500 pictures" in screen and about["full_benchmark"] is False
     kept = sorted(out.rglob("*.safetensors"))
     before = [path.stat().st_mtime_ns for path in kept]
@@ -60,15 +66,30 @@ def test_datasets_knows_them(tmp_path):
     assert "expected 6 scenes, found 2" in output
 
 
+@pytest.mark.slow
 def test_genecis_pods_and_mosaic_with_a_real_model(tmp_path):
     screen, results, _ = evaluate("genecis", drawn.genecis(tmp_path / "g", 2), tmp_path / "out-g")
     assert results["global"]["questions"] == 2 and "25.4" in screen
     screen, results, _ = evaluate("pods", drawn.pods(tmp_path / "p"), tmp_path / "out-p")
     assert results["global"]["objects"] == 3 and "58.1" in screen
+    assert "with other settings" in run(
+        "eval",
+        "pods",
+        "--root",
+        tmp_path / "p",
+        "--out",
+        tmp_path / "out-p",
+        *MODEL,
+        "--prompts",
+        "none",
+        code=2,
+    )
     screen, results, about = evaluate(
         "mosaic", drawn.voc(tmp_path / "v"), tmp_path / "out-v", "--prompts", "none"
     )
-    assert results["global"]["queries"] == 4 and "50.2" in screen and "own draw" in about["setting"]
+    assert (
+        results["global"]["queries"] == 4 and "50.2" in screen and "own draw" in about["settings"]["setting"]
+    )
 
 
 def test_a_sentence_needs_a_place_for_the_object(tmp_path):
@@ -77,3 +98,32 @@ def test_a_sentence_needs_a_place_for_the_object(tmp_path):
         "eval", "mosaic", "--root", root, "--template", "x", code=2
     )
     assert "expected CORE's test*.parquet" in run("eval", "core", "--root", tmp_path, code=2)
+
+
+@pytest.mark.slow
+def test_the_probe_over_omega_is_drawn_as_a_curve(tmp_path):
+    root = representations.probe(tmp_path / "data")
+    words = ("--omega", "0,0.5,...,1", "--epochs", 2)
+    screen, results, about = evaluate("probe", root, tmp_path / "out", *words)
+    assert list(results["per_omega"]) == ["0", "0.5", "1"] and about["settings"]["omega"] == [0, 0.5, 1]
+    one = results["per_omega"]["0.5"]["global"]
+    assert 0 <= one["accuracy"] <= 1 and "waterbirds_worst_group" in one
+    assert screen.count("(this run)") == 3 and "87.7" in screen and "89.0" in screen
+    assert (tmp_path / "out/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert about["settings"]["optimiser"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("1", (1.0,)), ("0.5, 0", (0.0, 0.5)), ("0,0.2,...,1", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))],
+)
+def test_omegas(text, found):
+    assert read_omegas(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "0,...,1", "0,0.3,...,1", "1,0.5,...,0", "0,0,...,1", "0,1,...,1,2"]
+)
+def test_omegas_that_make_no_sense(text):
+    with pytest.raises(click.BadParameter, match="expected numbers such as"):
+        read_omegas(text)

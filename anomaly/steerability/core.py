@@ -1,21 +1,24 @@
 """CORE: find another picture with the same small object in the same kind of scene (paper section 4).
 
-Reads the parquet files of the data set `JonaRuthardt/CORE` as they are. Knows nothing of how features are made.
+Reads the parquet files of the data set `JonaRuthardt/CORE` as they are; pictures stay on disk. Knows nothing of how
+features are made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.steerability.picture import Picture, of_bytes
+from anomaly.steerability.picture import Picture, image_of_bytes
 from anomaly.steerability.ranking import precision_at
 from anomaly.steerability.steered import Steered
 
@@ -39,22 +42,13 @@ def load(root: Path) -> list[Row]:
 
     Raises `SteerAnomalyError` when there is none, when a column is missing, and for an object of two prompts.
     """
-    import pyarrow.parquet as parquet
-
     files = sorted(root.glob("test*.parquet")) or sorted((root / "data").glob("test*.parquet"))
     if not files:
         raise SteerAnomalyError(
             f"expected CORE's test*.parquet in {root} or {root / 'data'}, found none: download the data set "
             "JonaRuthardt/CORE from the hub"
         )
-    rows: list[Row] = []
-    for path in files:
-        table = parquet.read_table(path)
-        if missing := [name for name in COLUMNS if name not in table.column_names]:
-            raise SteerAnomalyError(
-                f"{path}: expected the columns {', '.join(COLUMNS)}, no {missing[0]} is there"
-            )
-        rows += [_row(entry, f"{path.name} row {i}") for i, entry in enumerate(table.to_pylist())]
+    rows = [row for path in files for row in _rows(path)]
     prompts_by_object(rows)
     return rows
 
@@ -163,12 +157,47 @@ def _precisions(rows: Sequence[Row], features: np.ndarray, name: str, k: int) ->
     return found
 
 
-def _row(entry: dict[str, Any], where: str) -> Row:
-    image = entry["image"]
-    data = image.get("bytes") if isinstance(image, dict) else image
-    if not isinstance(data, bytes):
+class _Pictures:
+    """The column `image` of one parquet file, of which one group of rows is in memory at a time."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self._name = file, name
+        self._group = -1
+        self._entries: list[Any] = []
+        self._reading = Lock()
+
+    def bytes_of(self, group: int, row: int) -> bytes:
+        """The image file in one row of one group. Raises `SteerAnomalyError` for what is none."""
+        with self._reading:
+            if group != self._group:
+                self._entries = self._file.read_row_group(group, columns=["image"])["image"].to_pylist()
+                self._group = group
+            image = self._entries[row]
+        data = image.get("bytes") if isinstance(image, dict) else image
+        if not isinstance(data, bytes):
+            raise SteerAnomalyError(
+                f"{self._name}, group {group}, row {row}: expected the bytes of a picture in the column image, got "
+                f"{type(data)}"
+            )
+        return data
+
+    def picture(self, group: int, row: int) -> Picture:
+        """The picture of a row, read again whenever it is asked for."""
+        where = f"{self._name}, group {group}, row {row}"
+        key = hashlib.sha256(self.bytes_of(group, row)).hexdigest()
+        return Picture(key, lambda: image_of_bytes(self.bytes_of(group, row), where))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet as parquet
+
+    file = parquet.ParquetFile(path)
+    if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
         raise SteerAnomalyError(
-            f"{where}: expected the bytes of a picture in the column image, got {type(data)}"
+            f"{path}: expected the columns {', '.join(COLUMNS)}, no {missing[0]} is there"
         )
-    texts = (str(entry[name]) for name in COLUMNS[1:])
-    return Row(of_bytes(data, where), *texts)
+    pictures = _Pictures(file, path.name)
+    for group in range(file.num_row_groups):
+        entries = file.read_row_group(group, columns=list(COLUMNS[1:])).to_pylist()
+        for row, entry in enumerate(entries):
+            yield Row(pictures.picture(group, row), *(str(entry[name]) for name in COLUMNS[1:]))

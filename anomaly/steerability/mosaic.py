@@ -94,7 +94,7 @@ def evaluate(
     """
     from sklearn.metrics import average_precision_score
 
-    side = steered.model.image_size[0] // 2 * 2
+    side = steered.encoder.image_size[0] // 2 * 2
     labels = [one.labels(side) for one in mosaics]
     pictures = [one.picture(side) for one in mosaics]
     every: list[float] = []

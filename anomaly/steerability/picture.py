@@ -33,11 +33,12 @@ def of_file(path: Path) -> Picture:
 
 def of_bytes(data: bytes, name: str) -> Picture:
     """The picture in the bytes of an image file; `name` is for messages."""
+    return Picture(hashlib.sha256(data).hexdigest(), lambda: image_of_bytes(data, name))
 
-    def read() -> Image.Image:
-        try:
-            return Image.open(io.BytesIO(data)).convert("RGB")
-        except OSError as error:
-            raise SteerAnomalyError(f"expected a picture in {name}, got other data: {error}") from error
 
-    return Picture(hashlib.sha256(data).hexdigest(), read)
+def image_of_bytes(data: bytes, name: str) -> Image.Image:
+    """The bytes of an image file as RGB. Raises `SteerAnomalyError` for other data; `name` is for its message."""
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except OSError as error:
+        raise SteerAnomalyError(f"expected a picture in {name}, got other data: {error}") from error

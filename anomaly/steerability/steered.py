@@ -5,69 +5,116 @@ Knows nothing of benchmarks. Letters: n pictures, D channels, h x w patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from PIL.Image import Image
+from PIL import Image
 from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.runs.loop import Failure, run_all
+from anomaly.steerability.encoders import Encoder, Transform
 from anomaly.steerability.feature_cache import FeatureCache
 from anomaly.steerability.picture import Picture
-from steervit import SteerViT
+from steervit.processes import Processes
 
 Compute = Callable[[Tensor, Sequence[str] | None], Tensor]
-Transform = Callable[[Image], Tensor]
 
 PIECE = 256  # pictures whose features are kept at a time: what an interruption may cost
+
+
+class Readable(Protocol):
+    """Anything with pixels to read."""
+
+    def read(self) -> Image.Image:
+        """The picture, RGB."""
+
+
+One = TypeVar("One", bound=Readable)
+
+
+@dataclass(frozen=True)
+class _Seen(Generic[One]):
+    one: One
+    image: np.ndarray
 
 
 class Steered:
     """A model at one omega. `settings` say which weights; they are part of where features are kept in `folder`.
 
-    The model given stays as it is. Pictures are prepared by its own evaluation transform, as the official code does;
-    for attention maps, which are compared with pixels, without its centre crop.
+    Several `processes` share what is to be computed, and all get all of it. Pictures are read ahead of the model,
+    a few at a time. For whatever is compared with pixels, the picture is squashed, not cropped.
     """
 
     def __init__(
         self,
-        model: SteerViT,
+        encoder: Encoder,
         folder: Path,
         settings: Mapping[str, Any],
-        omega: float = 1.0,
         batch_size: int = 8,
+        processes: Processes | None = None,
     ) -> None:
-        self.model = model.view()
-        self.model.eval()
-        self.model.set_gate_factor(omega)
-        self.batch_size = batch_size
-        self.settings = {**settings, "omega": float(omega), "image_size": list(model.image_size)}
+        self.encoder, self.batch_size = encoder, batch_size
+        self.processes = processes or Processes()
+        self.settings = {**settings, "image_size": list(encoder.image_size)}
         self._folder = folder
 
-    def features(self, pictures: Sequence[Picture], prompt: str | None) -> np.ndarray:
-        """Global features float32 (n, D), L2-normalised; `prompt` None: of the trunk alone.
+    def features(
+        self, pictures: Sequence[Picture], prompt: str | None, normalised: bool = True
+    ) -> np.ndarray:
+        """Global features float32 (n, D), L2-normalised unless asked otherwise; `prompt` None: without text.
 
         Raises `SteerAnomalyError` for features that are not finite or zero, which point nowhere.
         """
-        encode = self.model.get_global_features
-        found = self._cached("global", pictures, prompt, encode, self.model.get_transforms())
+        encode, transform = self.encoder.global_features, self.encoder.transform(whole=False)
+        found = self._cached("global", pictures, prompt, encode, transform)
         length = np.linalg.norm(found, axis=1, keepdims=True)
         if not length.all():
             raise SteerAnomalyError(f"expected features other than 0, got 0 with the prompt {prompt!r}")
-        return found / length
+        return found / length if normalised else found
 
     def attention(self, pictures: Sequence[Picture], prompt: str | None) -> np.ndarray:
-        """CLS-to-patch attention of the last block, float32 (n, h, w) in 0..1. Needs a trunk with a CLS token."""
-        if not self.model.trunk.num_prefix_tokens:
-            raise SteerAnomalyError(f"expected a model with a CLS token, {self.model.name} has none")
+        """Where the CLS token looks, float32 (n, h, w) in 0..1; see `Encoder.attention`."""
+        maps, transform = self.encoder.attention, self.encoder.transform(whole=True)
+        return self._cached("attention", pictures, prompt, maps, transform)
 
-        def maps(images: Tensor, texts: Sequence[str] | None) -> Tensor:
-            return self.model.get_attention_heatmaps(images, texts, interpolate=False)
+    def each(
+        self,
+        pictures: Sequence[One],
+        texts: Callable[[One], str | None],
+        compute: Compute,
+        transform: Transform,
+    ) -> Iterator[tuple[One, np.ndarray]]:
+        """Each picture with what `compute` gives of it, in order; nothing is kept.
 
-        return self._cached("attention", pictures, prompt, maps, _uncropped(self.model))
+        `texts` is the sentence of a picture, for all of them or for none. Raises `SteerAnomalyError` for a picture that
+        cannot be read (a figure over the others would be another benchmark's) and for values that are not finite.
+        """
+
+        def read(one: One) -> _Seen[One]:
+            return _Seen(one, np.asarray(one.read()))
+
+        def work(batch: list[_Seen[One]]) -> list[np.ndarray]:
+            images = torch.stack([transform(Image.fromarray(seen.image)) for seen in batch])
+            asked = [texts(seen.one) for seen in batch]
+            known = [text for text in asked if text is not None]
+            with torch.inference_mode():
+                return list(compute(images, known or None).float().cpu().numpy())
+
+        for one, row in run_all(
+            pictures, read, work, lambda *_: None, lambda _, found: lambda: found, batch_size=self.batch_size
+        ):
+            if isinstance(row, Failure):
+                raise SteerAnomalyError(row.reason)
+            if not np.isfinite(row).all():
+                raise SteerAnomalyError(
+                    f"expected finite features, got others with the prompt {texts(one)!r}"
+                )
+            yield one, row
 
     def _cached(
         self,
@@ -79,32 +126,16 @@ class Steered:
     ) -> np.ndarray:
         cache = FeatureCache(self._folder, {**self.settings, "what": what})
         known = cache.read(prompt)
+        self.processes.wait()  # until each has seen the same: nobody computes what another has just kept
         missing = list({one.key: one for one in pictures if one.key not in known}.values())
-        for start in range(0, len(missing), PIECE):
-            piece = missing[start : start + PIECE]
-            found = self._compute(piece, prompt, compute, transform)
-            fresh = dict(zip((one.key for one in piece), found, strict=True))
+        share = self.processes.share(missing)
+        for start in range(0, len(share), PIECE):
+            piece = share[start : start + PIECE]
+            found = self.each(piece, lambda _: prompt, compute, transform)
+            fresh = {one.key: value for one, value in found}
             cache.add(prompt, fresh)
             known |= fresh
+        if self.processes.count > 1:
+            self.processes.wait()
+            known = cache.read(prompt)
         return np.stack([known[one.key] for one in pictures])
-
-    def _compute(
-        self, pictures: Sequence[Picture], prompt: str | None, compute: Compute, transform: Transform
-    ) -> np.ndarray:
-        found = []
-        for start in range(0, len(pictures), self.batch_size):
-            batch = pictures[start : start + self.batch_size]
-            images = torch.stack([transform(one.read()) for one in batch])
-            texts = None if prompt is None else [prompt] * len(batch)
-            found.append(compute(images, texts).float().cpu().numpy())
-        every = np.concatenate(found)
-        if not np.isfinite(every).all():
-            raise SteerAnomalyError(f"expected finite features, got others with the prompt {prompt!r}")
-        return every
-
-
-def _uncropped(model: SteerViT) -> Transform:
-    from timm.data import create_transform, resolve_data_config
-
-    data = resolve_data_config({}, model=model.trunk)
-    return create_transform(**{**data, "input_size": (3, *model.image_size), "crop_pct": 1.0})

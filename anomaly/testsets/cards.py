@@ -17,7 +17,15 @@ from anomaly.resources import files
 from steervit.did_you_mean import unknown
 from steervit.schema import STRICT, Flag, Number, Whole, parse, read_yaml
 
-STEERABILITY = ("core", "genecis", "pods", "mosaic")  # measure the features: no defects, no categories
+STEERABILITY = (
+    "core",
+    "genecis",
+    "pods",
+    "mosaic",
+    "probe",
+    "ade20k",
+    "refcocog",
+)  # no defects, no categories
 METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pro", "image_auroc", "image_ap", "image_f1_max")
 
 
@@ -97,7 +105,9 @@ class Card:
     name: str
     title: str
     about: str
-    layout: Literal["mvtec", "visa", "mvtec-ad-2", "pairs", "core", "genecis", "pods", "mosaic"]
+    layout: Literal[
+        "mvtec", "visa", "mvtec-ad-2", "pairs", "core", "genecis", "pods", "mosaic", "probe", "ade20k", "refcocog"
+    ]  # fmt: skip
     page: str
     licence: Licence
     categories: Annotated[tuple[Category, ...], BeforeValidator(_categories)] = ()
