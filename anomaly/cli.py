@@ -25,6 +25,7 @@ from anomaly.commands.profile import profile
 from anomaly.commands.prompts import prompts
 from anomaly.commands.score import score
 from anomaly.commands.train import train
+from anomaly.commands.watch import watch
 from anomaly.errors import SteerAnomalyError
 
 DEBUG = "STEER_ANOMALY_DEBUG"
@@ -85,7 +86,9 @@ def main(debug: bool) -> None:
     """Find defects in photographs of parts, told only what the part is called."""
 
 
-for command in (inspect, judge, calibrate, profile, eval_command, score, train, prompts, models, datasets):
+for command in (
+    inspect, judge, calibrate, profile, watch, eval_command, score, train, prompts, models, datasets,
+):  # fmt: skip
     main.add_command(command)
 
 
