@@ -24,7 +24,9 @@ from anomaly.commands.models import models
 from anomaly.commands.profile import profile
 from anomaly.commands.prompts import prompts
 from anomaly.commands.score import score
+from anomaly.commands.serve import serve
 from anomaly.commands.train import train
+from anomaly.commands.vectors import vectors
 from anomaly.commands.watch import watch
 from anomaly.errors import SteerAnomalyError
 
@@ -87,7 +89,8 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    inspect, judge, calibrate, profile, watch, eval_command, score, train, prompts, models, datasets,
+    inspect, judge, calibrate, profile, serve, watch, eval_command, score, train, prompts, models,
+    datasets, vectors,
 ):  # fmt: skip
     main.add_command(command)
 

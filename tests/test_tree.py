@@ -20,6 +20,10 @@ TWICE = {
     "profile": {"anomaly/decision/profile.py", "anomaly/commands/profile.py"},  # the same
     "prompts": {"anomaly/prompts.py", "anomaly/commands/prompts.py"},  # a command is called as what it shows
     "run": {"anomaly/evaluation/run.py", "steervit/training/run.py"},  # one from beginning to end
+    "vectors": {
+        "steervit/inference/vectors.py",
+        "anomaly/commands/vectors.py",
+    },  # a command is called as what it makes
     "trunk": {"steervit/modeling/trunk.py", "steervit/nano/trunk.py"},  # any, and nano's
 }
 

@@ -7,7 +7,7 @@ Letters: B images, P prompts, N tokens (prefix tokens first), D trunk width, h x
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -182,8 +182,12 @@ class SteerViT(nn.Module):
         mask: Tensor | None,
         blocks: Sequence[int] = (),
         attention: bool = False,
+        added: Mapping[int, Tensor] | None = None,
     ) -> Encoding:
-        """As `encode`, with connector output text (B, L, D) and mask (B, L) in place of sentences."""
+        """As `encode`, with connector output text (B, L, D) and mask (B, L) in place of sentences.
+
+        `added` holds vectors (D,) by block, which all patches get before that block (see `inference.vectors`).
+        """
         wanted = self._block_numbers(blocks)
         x = embed(self.trunk, images.to(self.device))
         text = text if text is None else text.to(x.dtype)
@@ -191,6 +195,9 @@ class SteerViT(nn.Module):
         for i, block in enumerate(self.trunk.blocks):
             if text is not None and str(i) in self.cross_attention:
                 x = self.cross_attention[str(i)](x, text, mask, self.omega)
+            if added and i in added:
+                prefix = self.trunk.num_prefix_tokens
+                x = torch.cat([x[:, :prefix], x[:, prefix:] + added[i].to(x)], 1)
             if attention and i == len(self.trunk.blocks) - 1:
                 attended = cls_attention(block, x)[:, :, self.trunk.num_prefix_tokens :]
             x = block(x)
