@@ -7,7 +7,11 @@ from importlib.util import find_spec
 from anomaly.errors import SteerAnomalyError
 
 # The extras of pyproject.toml that commands need, and the modules they bring.
-EXTRAS = {"plots": ("matplotlib",), "train": ("matplotlib", "pyarrow", "pycocotools")}
+EXTRAS = {
+    "plots": ("matplotlib",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+    "train": ("matplotlib", "pyarrow", "pycocotools"),
+}
 
 
 def need(extra: str, what: str) -> None:
