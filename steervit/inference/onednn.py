@@ -22,6 +22,7 @@ def speaks_onednn(x: Tensor) -> bool:
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
         and torch.backends.mkldnn.is_available()
+        and not torch.compiler.is_exporting()  # a graph is for other runtimes, whose products are their own
     )
 
 

@@ -44,6 +44,9 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 def _weighted(x: Tensor, half: Sequence[float], dim: int) -> Tensor:
     # Shifted sums: on a CPU twice as fast as a convolution, which has no use for one channel in and one out.
     radius = len(half) - 1
+    if torch.compiler.is_exporting():  # other runtimes would write every sum to memory
+        kernel = x.new_tensor([*half[:0:-1], *half]).view((1, 1, 1, -1) if dim == 3 else (1, 1, -1, 1))
+        return F.conv2d(x, kernel.expand(x.shape[1], -1, -1, -1), groups=x.shape[1])
     size = x.shape[dim] - 2 * radius
     total = x.narrow(dim, radius, size) * half[0]
     for distance in range(1, radius + 1):
@@ -62,6 +65,9 @@ def _sobel(g: Tensor) -> Tensor:
 
 def _widest(x: Tensor, size: int, dim: int) -> Tensor:
     # Largest value within `size` (odd) pixels along `dim`, by doubling: pooling compares every pixel anew.
+    if torch.compiler.is_exporting():
+        sides = (1, size) if dim == 3 else (size, 1)
+        return F.max_pool2d(x, sides, stride=1, padding=(sides[0] // 2, sides[1] // 2))
     pad = [0, 0, 0, 0]
     pad[2 * (3 - dim)] = pad[2 * (3 - dim) + 1] = size // 2
     x, reach = F.pad(x, pad, value=float("-inf")), 1
@@ -171,7 +177,7 @@ def describe_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
 
 def _strip_height(images: Tensor, patch: int) -> int:
     # Rows of patches whose responses stay in a core's cache from one step to the next.
-    if images.device.type != "cpu":
+    if images.device.type != "cpu" or torch.compiler.is_exporting():
         return images.shape[2]
     return patch * max(1, STRIP // (patch * images.shape[3] * len(images)))
 

@@ -63,6 +63,8 @@ def _responses(small: Tensor, width: float, length: float) -> Tensor:
     radius = min(int(2 * length), min(height, breadth) - 1)
     padded = F.pad(small, (radius, radius, radius, radius), mode="reflect")
     padded = padded - padded.mean((2, 3), keepdim=True)  # smaller numbers, smaller rounding errors
+    if torch.compiler.is_exporting():  # other runtimes have slow transforms or none
+        return F.conv2d(padded, _kernels(width, length, radius))
     size = (_smooth(padded.shape[2]), _smooth(padded.shape[3]))
     spectrum = torch.fft.rfft2(padded, s=size) * _spectra(width, length, radius, size, small.device)
     found = torch.fft.irfft2(spectrum, s=size)
