@@ -130,3 +130,19 @@ def test_bad_files_and_misfits(model, images, vector, tmp_path):
         extract_vector(model, [images], "a", "b", "median")
     with pytest.raises(ValueError, match="at least one picture"):
         extract_vector(model, [], "a", "b")
+
+
+def test_late_layers_are_places_too(images):
+    late = SteerViT.from_pretrained("nano")
+    depth = len(late.trunk.blocks)
+    assert min(late.late_layers()) >= depth
+    pixels = torch.rand(1, 3, *late.image_size, generator=torch.Generator().manual_seed(1))
+    found = extract_vector(late, [pixels], "the crack in the cup", "the cup")
+    assert sorted(found.layers) == sorted(late.late_layers())
+    last = max(found.layers)
+    with torch.no_grad():
+        plain = late.encode(pixels, blocks=[depth - 1]).blocks[depth - 1].clone()
+        plain[:, late.trunk.num_prefix_tokens :] += 3 * found.layers[last]
+        torch.testing.assert_close(
+            encode_by_vector(late, pixels, found.only(last), 3.0), late.trunk.norm(plain)
+        )

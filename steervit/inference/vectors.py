@@ -28,7 +28,10 @@ FORMAT, VERSION = "steering-vector", "1"
 
 @dataclass(frozen=True)
 class SteeringVector:
-    """One direction per place: `layers` by block number (D,), added to image tokens before that block.
+    """One direction per place: `layers` (D,) by block number, added to image tokens before that block.
+
+    Numbers from the trunk's depth on are late layers, after the last block. In a decoder (`anomaly.multimodal`) a
+    layer's direction is added to its output.
 
     `text` (C,) is added to the text tokens that the connector gives, if there. `provenance` says what it was made
     of: model and its hash, sentences, pictures, method. Vectors of one model add up, and their sign turns.
@@ -117,7 +120,7 @@ def extract_vector(
     sides = [_walk(model, batches, one, changes=method == "shift") for one in (anchor, control)]
     layers = {}
     for i in sides[0]:
-        target, rest = sides[0][i], sides[1].get(i, torch.zeros_like(sides[0][i]))
+        target, rest = sides[0][i], sides[1][i]
         layers[i] = mean_shift(target, rest) if method == "shift" else probe_direction(target, rest)
     text = _text_mean(model, anchor) - (0 if control is None else _text_mean(model, control))
     about = {"model": model.name, "anchor": anchor, "control": control, "method": method,
@@ -133,7 +136,7 @@ def _text_mean(model: SteerViT, sentence: str) -> Tensor:
 def _walk(
     model: SteerViT, batches: Sequence[Tensor], sentence: str | None, changes: bool
 ) -> dict[int, Tensor]:
-    # Per steered block and picture the patches' mean of the change, or of the tokens that enter it: (pictures, D).
+    # Per place and picture the patches' mean of the change, or of the tokens that enter it: (pictures, D).
     found: dict[int, list[Tensor]] = {}
     prefix = model.trunk.num_prefix_tokens
     for images in batches:
@@ -142,14 +145,15 @@ def _walk(
         if sentence is not None:
             text, mask = model.encode_text([sentence] * len(images))
             text = text.to(x.dtype)
-        for i, block in enumerate(model.trunk.blocks):
-            before = x
+        for i in sorted({*range(len(model.trunk.blocks)), *model.late_layers()}):
             if str(i) in model.cross_attention:
+                before = x
                 if text is not None:
                     x = model.cross_attention[str(i)](x, text, mask, model.omega)
                 kept = (x - before if changes else x)[:, prefix:].float().mean(1)
                 found.setdefault(i, []).append(kept)
-            x = block(x)
+            if i < len(model.trunk.blocks):
+                x = model.trunk.blocks[i](x)
     return {i: torch.cat(parts) for i, parts in found.items()}
 
 
@@ -184,10 +188,11 @@ def encode_by_vector(
 
 
 def _check_fits(model: SteerViT, vector: SteeringVector) -> None:
-    depth, width = len(model.trunk.blocks), model.feature_dim
+    places = {*range(len(model.trunk.blocks)), *model.late_layers()}
+    width = model.feature_dim
     for i, one in vector.layers.items():
-        if not 0 <= i < depth or one.shape != (width,):
+        if i not in places or one.shape != (width,):
             raise ValueError(
-                f"expected directions of width {width} for the blocks 0 to {depth - 1} of {model.name}, got one of "
+                f"expected directions of width {width} for the places 0 to {max(places)} of {model.name}, got one of "
                 f"width {one.shape[-1]} for block {i}: the vector is another model's"
             )

@@ -132,9 +132,10 @@ class SteerViT(nn.Module):
         """Set omega, which multiplies every gate before its tanh: 0 is the frozen trunk, 1 as trained."""
         self.omega = float(factor)
 
-    def late_layers(self) -> list[GatedCrossAttention]:
-        """Steering layers after the last block: none, except in the late-fusion ablation."""
-        return [layer for i, layer in self.cross_attention.items() if int(i) >= len(self.trunk.blocks)]
+    def late_layers(self) -> dict[int, GatedCrossAttention]:
+        """Steering layers after the last block, by place: none, except in late fusion (nano, an ablation)."""
+        depth = len(self.trunk.blocks)
+        return {int(i): layer for i, layer in self.cross_attention.items() if int(i) >= depth}
 
     # Text --------------------------------------------------------------------------------------------
 
@@ -186,7 +187,8 @@ class SteerViT(nn.Module):
     ) -> Encoding:
         """As `encode`, with connector output text (B, L, D) and mask (B, L) in place of sentences.
 
-        `added` holds vectors (D,) by block, which all patches get before that block (see `inference.vectors`).
+        `added` holds vectors (D,) by place, which all patches get where that cross-attention layer would change
+        them: before a block, or after the last (see `inference.vectors`).
         """
         wanted = self._block_numbers(blocks)
         x = embed(self.trunk, images.to(self.device))
@@ -195,17 +197,22 @@ class SteerViT(nn.Module):
         for i, block in enumerate(self.trunk.blocks):
             if text is not None and str(i) in self.cross_attention:
                 x = self.cross_attention[str(i)](x, text, mask, self.omega)
-            if added and i in added:
-                prefix = self.trunk.num_prefix_tokens
-                x = torch.cat([x[:, :prefix], x[:, prefix:] + added[i].to(x)], 1)
+            x = self._pushed(x, added, i)
             if attention and i == len(self.trunk.blocks) - 1:
                 attended = cls_attention(block, x)[:, :, self.trunk.num_prefix_tokens :]
             x = block(x)
             if i in wanted:
                 kept[wanted[i]] = x
-        for layer in self.late_layers() if text is not None else ():
-            x = layer(x, text, mask, self.omega)
+        for i, layer in self.late_layers().items():
+            x = layer(x, text, mask, self.omega) if text is not None else x
+            x = self._pushed(x, added, i)
         return Encoding(self.trunk.norm(x), kept, attended)
+
+    def _pushed(self, x: Tensor, added: Mapping[int, Tensor] | None, place: int) -> Tensor:
+        if not added or place not in added:
+            return x
+        prefix = self.trunk.num_prefix_tokens
+        return torch.cat([x[:, :prefix], x[:, prefix:] + added[place].to(x)], 1)
 
     def _block_numbers(self, blocks: Sequence[int]) -> dict[int, int]:
         """Place in the trunk -> number as it was asked for."""

@@ -68,7 +68,7 @@ class SteeringStep(nn.Module):
             kinds = self.kinds(model.trunk.norm(x)[:, model.trunk.num_prefix_tokens :])
             mean = (text * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             named = self.kinds(mean).unflatten(0, (len(images), -1))
-        for layer in model.late_layers():
+        for layer in model.late_layers().values():
             x = layer(_for_each(x, text), text, mask)
         return Output(model.segment_tokens(model.trunk.norm(x)), kinds, named)
 
