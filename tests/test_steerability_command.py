@@ -5,6 +5,7 @@ import click
 import drawn_representations as representations
 import drawn_steerability as drawn
 import pytest
+import training_miniatures as training
 from click.testing import CliRunner
 
 from anomaly.cli import main
@@ -127,3 +128,16 @@ def test_omegas(text, found):
 def test_omegas_that_make_no_sense(text):
     with pytest.raises(click.BadParameter, match="expected numbers such as"):
         read_omegas(text)
+
+
+@pytest.mark.slow
+def test_ade20k_and_refcocog_with_a_real_model(tmp_path):
+    root = representations.ade20k(tmp_path / "ade")
+    screen, results, about = evaluate("ade20k", root, tmp_path / "out-b", "--no-augment", "--memory", 40)
+    assert results["global"]["classes"] == 3 and "55.4" in screen and about["settings"]["task"] == "binary"
+    _, results, _ = evaluate("ade20k", root, tmp_path / "out-c", "--task", "classes", "--std-typo")
+    assert 0 <= results["global"]["miou"] <= results["global"]["miou_matched"] <= 1
+    root = training.refcoco(tmp_path / "ref", "refcocog", "umd")
+    screen, results, about = evaluate("refcocog", root, tmp_path / "out-r", "--split", "validation")
+    assert results["global"]["sentences"] == 1 and "70.6" in screen
+    assert "expected 4896 sentences" in screen and not about["full_benchmark"]

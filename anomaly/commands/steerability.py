@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from anomaly.commands.extras import need
-from anomaly.commands.probes import probe
+from anomaly.commands.probes import ade20k, probe, refcocog
 from anomaly.commands.sections import SectionedCommand
 from anomaly.commands.steered_run import Benchmark, run, shared_options
 
@@ -146,7 +146,7 @@ def mosaic(template: str, prompts: str, **shared: Any) -> None:
 
 STEERED: dict[str, click.Command] = {
     "core": core, "genecis": genecis, "pods": pods, "mosaic": mosaic,
-    "probe": probe,
+    "probe": probe, "ade20k": ade20k, "refcocog": refcocog,
 }  # fmt: skip
 
 

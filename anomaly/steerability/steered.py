@@ -5,6 +5,8 @@ Knows nothing of benchmarks. Letters: n pictures, D channels, h x w patches.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.runs.journal import Journal, read_lines
 from anomaly.runs.loop import Failure, run_all
 from anomaly.steerability.encoders import Encoder, Transform
 from anomaly.steerability.feature_cache import FeatureCache
@@ -34,7 +37,16 @@ class Readable(Protocol):
         """The picture, RGB."""
 
 
+class Keyed(Readable, Protocol):
+    """What is kept is found again by its `key`."""
+
+    @property
+    def key(self) -> str:
+        """A hash of whatever decides the pixels."""
+
+
 One = TypeVar("One", bound=Readable)
+Key = TypeVar("Key", bound=Keyed)
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ class Steered:
         Raises `SteerAnomalyError` for features that are not finite or zero, which point nowhere.
         """
         encode, transform = self.encoder.global_features, self.encoder.transform(whole=False)
-        found = self._cached("global", pictures, prompt, encode, transform)
+        found = self.cached("global", pictures, prompt, encode, transform)
         length = np.linalg.norm(found, axis=1, keepdims=True)
         if not length.all():
             raise SteerAnomalyError(f"expected features other than 0, got 0 with the prompt {prompt!r}")
@@ -80,7 +92,7 @@ class Steered:
     def attention(self, pictures: Sequence[Picture], prompt: str | None) -> np.ndarray:
         """Where the CLS token looks, float32 (n, h, w) in 0..1; see `Encoder.attention`."""
         maps, transform = self.encoder.attention, self.encoder.transform(whole=True)
-        return self._cached("attention", pictures, prompt, maps, transform)
+        return self.cached("attention", pictures, prompt, maps, transform)
 
     def each(
         self,
@@ -116,14 +128,19 @@ class Steered:
                 )
             yield one, row
 
-    def _cached(
+    def cached(
         self,
         what: str,
-        pictures: Sequence[Picture],
+        pictures: Sequence[Key],
         prompt: str | None,
         compute: Compute,
         transform: Transform,
+        then: Callable[[Key, np.ndarray], np.ndarray] = lambda one, found: found,
     ) -> np.ndarray:
+        """What `compute`, and then `then`, gives of each picture, (n, ...), kept under the name `what`.
+
+        See `each`. `then` gives arrays of one shape, and belongs to `what`.
+        """
         cache = FeatureCache(self._folder, {**self.settings, "what": what})
         known = cache.read(prompt)
         self.processes.wait()  # until each has seen the same: nobody computes what another has just kept
@@ -132,10 +149,44 @@ class Steered:
         for start in range(0, len(share), PIECE):
             piece = share[start : start + PIECE]
             found = self.each(piece, lambda _: prompt, compute, transform)
-            fresh = {one.key: value for one, value in found}
+            fresh = {one.key: then(one, value) for one, value in found}
             cache.add(prompt, fresh)
             known |= fresh
         if self.processes.count > 1:
             self.processes.wait()
             known = cache.read(prompt)
         return np.stack([known[one.key] for one in pictures])
+
+    def noted(
+        self,
+        name: str,
+        about: Mapping[str, Any],
+        pictures: Sequence[Key],
+        texts: Callable[[Key], str | None],
+        compute: Compute,
+        transform: Transform,
+        line: Callable[[Key, np.ndarray], Any],
+    ) -> dict[str, Any]:
+        """What `line` makes of each picture's output, JSON-able, by the picture's key; kept in a journal as it goes.
+
+        See `each`. `about` is whatever else decides a line.
+        """
+        said = [dict(self.settings), dict(about), sorted({text for one in pictures if (text := texts(one))})]
+        digest = hashlib.sha256(json.dumps([name, *said], sort_keys=True, default=str).encode()).hexdigest()[
+            :24
+        ]
+        place, keys = self._folder / f"{name}-{digest}", {one.key for one in pictures}
+        known = _lines(place, keys)
+        self.processes.wait()
+        missing = [one for one in pictures if one.key not in known]
+        with Journal(place / f"{self.processes.rank}.jsonl", "key") as journal:
+            for one, found in self.each(self.processes.share(missing), texts, compute, transform):
+                journal.append({"key": one.key, "found": line(one, found)})
+        self.processes.wait()
+        return _lines(place, keys)
+
+
+def _lines(place: Path, keys: set[str]) -> dict[str, Any]:
+    files = sorted(place.glob("*.jsonl"))
+    every = {one["key"]: one["found"] for path in files for one in read_lines(path, "key")[0]}
+    return {key: every[key] for key in sorted(keys & every.keys())}
