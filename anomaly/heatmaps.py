@@ -65,9 +65,25 @@ def resize(heatmap: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def smooth(heatmap: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian of `sigma` pixels of this map, borders reflected; 0 leaves it alone."""
-    return cv2.GaussianBlur(heatmap, (0, 0), sigma) if sigma > 0 else heatmap
+def smooth(heatmap: np.ndarray, sigma: float, inside: np.ndarray | None = None) -> np.ndarray:
+    """Gaussian of `sigma` pixels of this map, borders reflected; 0 leaves it alone.
+
+    With `inside` (bool, as the map) nothing outside counts: its edge is a border, as that of the picture is.
+    """
+    if sigma <= 0 or inside is None:
+        return cv2.GaussianBlur(heatmap, (0, 0), sigma) if sigma > 0 else heatmap
+    weight = inside.astype(np.float32)
+    spread, total = (cv2.GaussianBlur(one, (0, 0), sigma) for one in (weight, heatmap * weight))
+    return np.where(inside, total / np.maximum(spread, 1e-6), heatmap)
+
+
+def scored(heatmap: np.ndarray, sigma: float, inside: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    """The map smoothed and the image's score. Outside of `inside` it is as low as anywhere inside, and not scored."""
+    smoothed = smooth(heatmap, sigma, inside)
+    if inside is None:
+        return smoothed, image_score(smoothed)
+    values = smoothed[inside]
+    return np.where(inside, smoothed, values.min()), image_score(values)
 
 
 def image_score(heatmap: np.ndarray) -> float:

@@ -24,6 +24,12 @@ class Region:
     centroid_xy: tuple[float, float]
     peak: float
 
+    @property
+    def longer_side(self) -> int:
+        """Of its box, in pixels: what is meant by the size of a region."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return max(x1 - x0, y1 - y0)
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -35,10 +41,12 @@ class Inspection:
     settings used; the mask is then empty, as it is for an image judged OK. `model` names what produced it.
     `parts` are the maps that were added up, by name, each at a size of its own; where pictures were compared,
     `compared_with` counts the others of the run and `closest` is the content hash of the most similar one,
-    `likest_patch` the patch of it, row by row, that is most like what lies where the heatmap is highest.
+    `likest_patch` the patch of it, row by row, that is most like what lies where the heatmap is highest. With
+    references, `unlike` is how unlike them the picture is as a whole, the median z-score of its patches.
     With a profile, `p_value` is the share of its good parts that score as high (0..1, one added), `spreads` how many
     times their usual spread the score lies above the usual one (None where they are all alike), and `unfit` says, in
     sentences, why the photograph is not fit to be judged; `is_anomalous` is then None. `look` is what the gate saw.
+    `mm_per_pixel` is the scale of the picture, None where it is not known.
     """
 
     score: float
@@ -54,18 +62,22 @@ class Inspection:
     compared_with: int = 0
     closest: str | None = None
     likest_patch: int | None = None
+    unlike: float | None = None
     p_value: float | None = None
     spreads: float | None = None
     unfit: tuple[str, ...] = ()
     look: Look | None = None
+    mm_per_pixel: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the maps, ready for JSON."""
-        return {
+        scale = self.mm_per_pixel
+        known = {"mm_per_pixel": scale} if scale else {}
+        return known | {
             "verdict": self.verdict,
             "score": self.score,
             "threshold": self.threshold,
-            "regions": [asdict(region) for region in self.regions],
+            "regions": [asdict(region) | millimetres(region, scale) for region in self.regions],
             "object": self.object,
             "model": self.model,
             "milliseconds": self.milliseconds,
@@ -94,3 +106,10 @@ class Inspection:
         if self.is_anomalous is None:
             return "unjudged"
         return "defect" if self.is_anomalous else "ok"
+
+
+def millimetres(region: Region, mm_per_pixel: float | None) -> dict[str, float]:
+    """Area (mm2) and longer side (mm) of a region; empty where the picture's scale is not known."""
+    if mm_per_pixel is None:
+        return {}
+    return {"area_mm2": region.area * mm_per_pixel**2, "size_mm": region.longer_side * mm_per_pixel}

@@ -44,6 +44,8 @@ from anomaly.observation import Observation
 from anomaly.observer import Observer
 from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
+from anomaly.regions import NO_LEAST, Least
+from anomaly.roi import NoRoi, Roi, filled, smaller
 from anomaly.settings import InspectionSettings
 from anomaly.tiles import parse_scales
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from anomaly.evidence.mutual import FeatureStore
+    from anomaly.evidence.reference_check import Finding
     from steervit import SteerViT
 
     Picture = np.ndarray | Image | str | Path
@@ -68,6 +71,8 @@ class Inspector:
     darker than their surroundings (cracks, cuts, gaps), both in logits per z-score.
     `references` are good pictures of the part to compare with; with `mutual` the pictures of `inspect_set` are
     compared with each other. Maps are then sums of z-scores, see `comparison`, and `activation` is "logit".
+    `roi` and `ignore` say which pixels count, see `roi.Roi.of`: `auto` for the part against an even background, a box
+    in pixels, masks. `least` is the smallest region that is a defect.
     Weights are loaded with the first image, or by `prepare`. Raises `SteerAnomalyError` for bad settings.
     """
 
@@ -90,6 +95,9 @@ class Inspector:
         text_encoder: str | Path | None = None,
         mutual: bool = False,
         references: Sequence[Picture] | ReferenceSet = (),
+        roi: Picture | Sequence[int] | Roi | None = None,
+        ignore: Picture | None = None,
+        least: Least = NO_LEAST,
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
@@ -105,17 +113,19 @@ class Inspector:
         self._seen_by = SEEN_BY["eyes" if maps.pop("description") == "eyes" else "tokens"]
         self.mutual = mutual
         self.references = references if isinstance(references, ReferenceSet) else ReferenceSet.of(references)
+        self.roi = Roi.of(roi, ignore)
         if company := self._company():
             maps["activation"] = in_company(activation)
         self.settings = InspectionSettings(
             model=self.record.name, hashes=tuple(sorted(self.record.hashes.items())),
             image_size=self._found.image_size, prompts=self.prompts.prompts, contrast=self.prompts.contrast,
-            omega=float(omega), precision=precision, company=company, **maps,
+            omega=float(omega), precision=precision, company=company, roi=self.roi.name,
+            ignore=self.roi.ignored_name, **maps,
         )  # fmt: skip
         parse_scales(self.settings.scales)
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
         shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
-        self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings))
+        self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings), least=least)
         self._asked = self._found.opened(self.settings, self.prompts, device)
         self.device = self._asked.device
         self._observer = Observer(self.settings, self._asked)
@@ -202,7 +212,8 @@ class Inspector:
         """What the model says of each image alone: its map before smoothing, and each piece of evidence."""
         arrays = [as_rgb(image, channels) for image in images]
         name, described = prompt_sets.object_name(object), self.settings.company is not None
-        return self._observer.observe(arrays, name, described, looked_at=self.judge.gate is not None)
+        found = self._observer.observe(arrays, name, described, looked_at=self.judge.gate is not None)
+        return [replace(one, part=self.roi.seen(image)) for one, image in zip(found, arrays, strict=True)]
 
     def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Comparison:
         """Compare a whole set, whose observations are gone through once; `folder` keeps what is not to be lost.
@@ -254,16 +265,26 @@ class Inspector:
             within = {name: getattr(self.settings, name) * one for name, one in parts.items()}
             own, parts = comparison.total(own, compared, within)
             seen = replace(seen, distance=compared.distance) if seen else None
-        small = heatmaps.smooth(heatmaps.resize(own, observation.seen_hw), self.settings.smooth)
-        score = heatmaps.image_score(small)
+        try:
+            inside = self.roi.inside(observation.size_hw, observation.part)
+        except NoRoi as error:
+            return NotJudged(str(error))
+        small, score = heatmaps.scored(
+            heatmaps.resize(own, observation.seen_hw),
+            self.settings.smooth,
+            smaller(inside, observation.seen_hw),
+        )
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged("the model gave values that are not finite for this image")
-        scored = self._scored(heatmaps.resize(small, observation.size_hw), score, observation, seen)
+        heatmap = filled(heatmaps.resize(small, observation.size_hw), inside)
+        scored = self._scored(heatmap, score, observation, seen)
         found = self.judge.judged(scored)
         milliseconds = observation.milliseconds + (time.perf_counter() - began) * 1000
         found = replace(found, milliseconds=milliseconds, parts=parts)
         if compared is not None:
-            found = replace(found, compared_with=compared.partners, closest=compared.closest)
+            found = replace(
+                found, compared_with=compared.partners, closest=compared.closest, unlike=compared.unlike
+            )
         if comparison is not None and observation.description is not None and found.is_anomalous is not False:
             at = np.unravel_index(small.argmax(), small.shape)
             highest = (float(at[0] + 0.5) / small.shape[0], float(at[1] + 0.5) / small.shape[1])
@@ -278,6 +299,15 @@ class Inspector:
         """
         self._asked.prepare(prompt_sets.object_name(object), last)
 
+    def check_references(self, object: str = "object") -> list[Finding]:
+        """The references that are unlike all others, to be looked at; those of a profile were looked at before."""
+        if not self.references.names:
+            return []
+        from anomaly.evidence.reference_check import check_likeness
+
+        names = dict(zip(self.references.contents, self.references.names, strict=True))
+        return check_likeness(names, self._described_references(prompt_sets.object_name(object)).bank)
+
     def with_references(self, references: ReferenceSet) -> Inspector:
         """This inspector, sharing its model, with other references (or none) and no company but theirs."""
         _ = self.model  # loaded once for both
@@ -285,7 +315,16 @@ class Inspector:
         other.references, other.mutual, other._references = references, False, {}
         other.settings = replace(self.settings, company=other._company())
         shipped, other.why_unjudged = valid_point(self._found.point, other.settings)
-        other.judge = Judge(shipped)
+        other.judge = Judge(shipped, least=self.judge.least)
+        return other
+
+    def with_roi(self, roi: Roi) -> Inspector:
+        """This inspector, sharing its model, with another region of interest and no verdicts."""
+        other = copy(self)
+        other.roi = roi
+        other.settings = replace(self.settings, roi=roi.name, ignore=roi.ignored_name)
+        shipped, other.why_unjudged = valid_point(self._found.point, other.settings)
+        other.judge = Judge(shipped, least=self.judge.least)
         return other
 
     def describe(self) -> dict[str, Any]:
@@ -295,6 +334,7 @@ class Inspector:
         return (
             self.settings.to_dict()
             | known
+            | self.judge.least.to_dict()
             | {
                 "settings_hash": self.settings.hash,
                 "model_about": self.record.about,

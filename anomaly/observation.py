@@ -17,7 +17,8 @@ class Observation:
     It is as fine as what made it: a patch, or a cell of a patch; `seen_hw` are the pixels at which the model saw the
     picture. `size_hw` is the image's own size, `object` the part's name as the prompts have it, `evidence` what spoke
     for a defect besides the text, by name, in z-scores of this image, each at a size of its own. `description` is
-    what the picture's patches look like, where pictures are compared; `look` is what the gate asks for.
+    what the picture's patches look like, where pictures are compared; `look` is what the gate asks for, `part` where
+    the part is (bool, any size; None where that is not asked, or cannot be told).
     """
 
     own: np.ndarray
@@ -28,3 +29,4 @@ class Observation:
     milliseconds: float = 0.0
     description: Description | None = None
     look: Look | None = None
+    part: np.ndarray | None = None

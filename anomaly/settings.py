@@ -21,7 +21,8 @@ class InspectionSettings:
     `model` is a name, `hashes` the SHA-256 of each of its files by part. `prompts` and `contrast` hold `{object}`.
     `omega` scales the text's influence; `activation`, `smooth` (px of the model's image) and `scales` make the
     heatmap; `self_similarity` and `dark_lines` are weights in logits per z-score; `image_size` is height and width
-    in px; `company` says what else a picture is compared with, None when it is judged alone.
+    in px; `company` says what else a picture is compared with, None when it is judged alone; `roi` and `ignore` which
+    pixels count and which do not, None for all and for none (see `roi.Roi.name`).
     """
 
     model: str
@@ -37,6 +38,8 @@ class InspectionSettings:
     dark_lines: float
     precision: str
     company: str | None = None
+    roi: str | None = None
+    ignore: str | None = None
 
     @cached_property
     def hash(self) -> str:

@@ -115,6 +115,7 @@ def test_csv(photos, tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         "file", "verdict", "score", "threshold", "p_value", "spreads", "regions", "largest_area_px",
+        "largest_area_mm2", "largest_size_mm",
         "milliseconds", "object", "model", "error",
     ]  # fmt: skip
     assert [row["verdict"] for row in rows] == ["ok", "defect", "defect", "defect", "unreadable"]

@@ -192,8 +192,8 @@ def test_other_files(path, tmp_path):
 
 def test_another_version_says_what_to_do(path):
     save(made(), path)
-    rewritten(path, lambda content: content.update(version=2), checked=False)
-    with pytest.raises(ProfileError, match="version 1, got version 2; use the steer-anomaly that wrote it"):
+    rewritten(path, lambda content: content.update(version=1), checked=False)
+    with pytest.raises(ProfileError, match="version 2, got version 1; use the steer-anomaly that wrote it"):
         load(path)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anomaly.commands.options import inspection_options, make_inspector
+from anomaly.commands.options import inspection_options, make_inspector, size_options
 from anomaly.commands.rates import Rate
 from anomaly.commands.sections import SectionedCommand, in_section
 
@@ -39,7 +39,7 @@ class References(click.ParamType):
 
 def scoring_options(command: Callable) -> Callable:
     """The inspection options that decide a score."""
-    command = inspection_options(command)
+    command = inspection_options(size_options(command))
     kept = [option for option in command.__click_params__ if option.name not in NOT_HERE]  # type: ignore[attr-defined]
     command.__click_params__ = kept  # type: ignore[attr-defined]
     return command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly.commands import exit_codes
-from anomaly.commands.options import inspection_options, make_inspector
+from anomaly.commands.options import inspection_options, make_inspector, size_options
 from anomaly.commands.profiles import profiled_inspector
 from anomaly.commands.sections import SectionedCommand, in_section
 
@@ -65,6 +65,7 @@ Exit codes; where several apply, the first of this list:
 )
 @files("--quiet", is_flag=True, help="No progress bar.")
 @inspection_options
+@size_options
 @verdict("--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too.")
 @verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
 @click.pass_context
@@ -98,7 +99,7 @@ def inspect(
         inspector = profiled_inspector(context, profile, not no_gate, options)
     else:
         # A script that asks for verdicts gets them from what was measured for pictures judged alone.
-        inspector = make_inspector(pictures=0 if fail_on_defect else len(paths), **options)
+        inspector = make_inspector(pictures=0 if fail_on_defect else len(paths), inputs=paths, **options)
     known = inspector.judge.profile
     part = known.object if known else part or ""
     if fail_on_defect and inspector.point is None:
@@ -106,6 +107,7 @@ def inspect(
     try:
         with ResultFolder(out, run_info(inspector, part), overwrite, save=save) as folder:
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
+            _say_another_part(folder, paths)
             counts = folder.counts()
             drift = _follow(folder, paths, known) if known else None
     except KeyboardInterrupt:
@@ -189,7 +191,8 @@ def _standing(inspector: Inspector) -> str:
     if point is not None and point.calibrated:
         return f"{standing_of(inspector.judge)}{company}"
     if point is None:
-        return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold.{company}"
+        said = "" if (inspector.settings.company or "-") in inspector.why_unjudged else company
+        return f"Ranked, not judged: {inspector.why_unjudged}; give a threshold with --threshold.{said}"
     if point.settings is None:
         return f"Judged with threshold {point.threshold:.4g}, {point.source}.{company}"
     return (
@@ -220,6 +223,10 @@ def _inspect_all(
         click.echo(f"{len(paths) - len(pending)} of {len(paths)} images are done already", err=True)
     if pending:
         inspector.prepare(part, last=True)
+        doubts = [finding.message for finding in inspector.check_references(part)]
+        folder.run["doubts"] = doubts
+        for said in doubts:
+            click.echo(f"note: {said}", err=True)
     with tqdm(total=len(pending) * (2 if inspector.mutual else 1), unit="image", disable=quiet) as bar:
         if inspector.mutual:
             rows = inspect_set_into(
@@ -231,6 +238,18 @@ def _inspect_all(
             if row.error:
                 bar.write(f"{row.file}: {row.error}", file=sys.stderr)
             bar.update()
+
+
+def _say_another_part(folder: ResultFolder, paths: list[Path]) -> None:
+    """Where most pictures are odd everywhere: the references are at fault, not the parts."""
+    from anomaly.evidence.reference_check import ANOTHER_PART, check_part
+
+    rows = [row for path in paths if (row := folder.row_of(path)) is not None]
+    said = check_part([row.unlike for row in rows if row.unlike is not None])
+    earlier = [one for one in folder.run.get("doubts", ()) if not one.startswith(ANOTHER_PART)]
+    folder.run["doubts"] = [*earlier, *([said] if said else [])]
+    if said:
+        click.echo(f"note: {said}", err=True)
 
 
 def _summarise(counts: dict[str, int], inspector: Inspector, out: Path) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly.commands import exit_codes
+from anomaly.commands.options import size_options
+from anomaly.commands.profiles import typed
 from anomaly.commands.rates import Rate
 from anomaly.commands.sections import SectionedCommand, in_section
 
 if TYPE_CHECKING:
     from anomaly.decision.profile import Profile
     from anomaly.decision.verdict import Judge
+    from anomaly.regions import Least
     from anomaly.runs.judging import FinishedRun
 
 verdict = in_section("Verdict")
@@ -43,9 +46,7 @@ Exit codes: 1 defects found (with --fail-on-defect), 2 wrong usage, 5 unfit phot
 @verdict("--best-effort", is_flag=True, help="Go on where the rate cannot be promised.")
 @verdict("--threshold", type=float, metavar="SCORE", help="Score from which an image is a defect.")
 @verdict("--mask-threshold", type=float, metavar="VALUE", help="Heatmap value that outlines regions.")
-@verdict(
-    "--min-area", type=click.IntRange(0), default=0, metavar="PX", help="Smaller regions are no defects."
-)
+@size_options
 @verdict("--no-gate", is_flag=True, help="Judge photographs that look unfit, too.")
 @verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -57,7 +58,9 @@ def judge(
     best_effort: bool,
     threshold: float | None,
     mask_threshold: float | None,
-    min_area: int,
+    min_area: str,
+    min_size: str,
+    mm_per_pixel: float | None,
     no_gate: bool,
     fail_on_defect: bool,
     quiet: bool,
@@ -69,6 +72,7 @@ def judge(
     from tqdm import tqdm
 
     from anomaly.errors import SteerAnomalyError
+    from anomaly.regions import Least
     from anomaly.runs.judging import FinishedRun
 
     if threshold is not None and (false_alarms or confidence):
@@ -81,7 +85,9 @@ def judge(
             )
         if known is not None and (false_alarms or confidence):
             known = known.at(false_alarms or known.promise.target, confidence, best_effort=best_effort)
-        judging = _judge(run, known, threshold, mask_threshold, min_area, not no_gate)
+        had = known.least if known is not None and profile is not None else Least.from_dict(run.settings)
+        least = _least(had, min_area, min_size, mm_per_pixel)
+        judging = _judge(run, known, threshold, mask_threshold, least, not no_gate)
         with tqdm(total=len(run.rows), unit="image", disable=quiet) as bar:
             found = run.judge(judging, bar.update)
         changes, drift = _changes(run, judging, known, found.rows)
@@ -106,12 +112,25 @@ def _profile(run: FinishedRun, path: Path | None) -> Profile | None:
     return profile
 
 
+def _least(had: Least, min_area: str, min_size: str, mm_per_pixel: float | None) -> Least:
+    """What is asked for; what is not, as the run or its profile had it."""
+    from anomaly.regions import Least
+
+    asked = Least.of(min_area, min_size, had.mm_per_pixel if mm_per_pixel is None else mm_per_pixel)
+    context = click.get_current_context()
+    return Least(
+        asked.area if typed(context, "min_area") else had.area,
+        asked.size if typed(context, "min_size") else had.size,
+        asked.mm_per_pixel,
+    )
+
+
 def _judge(
     run: FinishedRun,
     profile: Profile | None,
     threshold: float | None,
     mask_threshold: float | None,
-    min_area: int,
+    least: Least,
     gate: bool,
 ) -> Judge:
     from anomaly.decision.threshold import OperatingPoint, with_given
@@ -119,7 +138,7 @@ def _judge(
     from anomaly.errors import SteerAnomalyError
     from anomaly.settings import InspectionSettings
 
-    judging = judge_of(profile, gate, min_area) if profile else Judge(_point(run), min_area=min_area)
+    judging = judge_of(profile, gate, least) if profile else Judge(_point(run), least=least)
     if threshold is not None or mask_threshold is not None:
         try:
             settings = InspectionSettings.from_run(run.settings)
@@ -128,7 +147,7 @@ def _judge(
                 f"expected the settings of an inspection in {run.out / 'run.json'}, got others; inspect again"
             ) from error
         point = with_given(judging.point, threshold, mask_threshold, settings)
-        judging = Judge(point, profile, judging.gate, min_area)
+        judging = Judge(point, profile, judging.gate, least)
     if not isinstance(judging.point, OperatingPoint):
         raise SteerAnomalyError(
             "expected a threshold to judge by, this run has none: give --threshold or --profile"
@@ -161,10 +180,14 @@ def _changes(
     assert point is not None
     about = run.run.get("model", {})
     changes: dict[str, Any] = {
-        "settings": run.settings | {
-            "threshold": point.threshold, "mask_threshold": point.mask_threshold, "min_area": judging.min_area,
-            "false_alarm_rate": point.false_alarm_rate, "threshold_source": point.source,
-        },
+        "settings": (
+            {name: value for name, value in run.settings.items() if name not in ("min_area", "min_size")}
+            | judging.least.to_dict()
+            | {
+                "threshold": point.threshold, "mask_threshold": point.mask_threshold,
+                "false_alarm_rate": point.false_alarm_rate, "threshold_source": point.source,
+            }
+        ),
         "note": f"Produced by {about.get('name')}: {about.get('about')}. {standing_of(judging)}",
         "promises": promises_of(profile) if profile else [],
         "judged_again": [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +12,12 @@ import click
 from anomaly.commands.sections import in_section
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from anomaly.comparison import ReferenceSet
+    from anomaly.evidence.reference_check import Finding
     from anomaly.inspector import Inspector
+
+SAID = 3  # findings of one kind that are said one by one
+SIZED = 32  # inputs whose size the references are to have
 
 asked, verdict, model, machine = (
     in_section(title) for title in ("What to look for", "Verdict", "Model", "Machine")
@@ -40,6 +45,10 @@ _OPTIONS = (
           help="Compare the pictures of a run with each other; auto: from 8 on, unless a threshold is asked for."),
     asked("--references", multiple=True, metavar="DIR",
           help="Good pictures of the part to compare with; may be repeated."),
+    asked("--roi", metavar="MASK|x,y,w,h|auto",
+          help="What is looked at: white in a picture of a mask, a box in pixels, or auto, the part against an even "
+          "background. Elsewhere nothing is scored or outlined."),
+    asked("--ignore", metavar="MASK", help="Picture of a mask, white where nothing is scored or outlined."),
     verdict("--threshold", type=float, metavar="SCORE", setting="threshold",
             help="Score from which an image is a defect. With sigmoid from 0 to 1, not percent."),
     verdict("--mask-threshold", type=float, metavar="VALUE", setting="mask_threshold",
@@ -55,6 +64,22 @@ _OPTIONS = (
     machine("--threads", type=click.IntRange(1), metavar="N",
             help="Cores to use.  [default: all that this process may use, or OMP_NUM_THREADS]"),
 )  # fmt: skip
+
+
+_SIZES = (
+    verdict("--min-area", default="0", metavar="PX|MM2",
+            help="Smaller regions are no defects: 12, or 0.5mm2 with --mm-per-pixel."),
+    verdict("--min-size", default="0", metavar="PX|MM",
+            help="Nor are regions whose longer side is shorter: 5, or 1.5mm with --mm-per-pixel."),
+    verdict("--mm-per-pixel", type=float, metavar="MM", help="How long a pixel is on the part."),
+)  # fmt: skip
+
+
+def size_options(command: Callable) -> Callable:
+    """Add the options that say which regions are too small to be defects; `make_inspector` takes them too."""
+    for option in reversed(_SIZES):
+        command = option(command)
+    return command
 
 
 def inspection_options(command: Callable) -> Callable:
@@ -74,9 +99,13 @@ def make_inspector(
     tiles: str | None,
     batch_size: int,
     threads: int | None = None,
+    min_area: str = "0",
+    min_size: str = "0",
+    mm_per_pixel: float | None = None,
+    inputs: Sequence[Path] = (),
     **options: Any,
 ) -> Inspector:
-    """The `Inspector` that the inspection options describe, for a set of `pictures`.
+    """The `Inspector` that the inspection options describe, for a set of `pictures`; `inputs` are their paths.
 
     Raises `SteerAnomalyError` where options contradict each other, and for references that cannot be used.
     """
@@ -84,6 +113,7 @@ def make_inspector(
     from anomaly import threads as cores
     from anomaly.errors import SteerAnomalyError
     from anomaly.inspector import Inspector
+    from anomaly.regions import Least
     from steervit.weights.catalogue import licence_notice
 
     if texts and prompt_set:
@@ -94,6 +124,7 @@ def make_inspector(
         )
     if tiles:
         options["scales"] = tiles
+    options["least"] = Least.of(min_area, min_size, mm_per_pixel)
     cores.use(threads)
     chosen = prompts.from_texts(texts) if texts else prompts.load(prompt_set or "default")
     if chosen.without_object:
@@ -102,7 +133,9 @@ def make_inspector(
         click.echo(f"note: {notice}", err=True)
     alone = [options["threshold"], options["mask_threshold"], options["activation"]] != [None] * 3
     together = is_compared(mutual, pictures, alone)
-    return Inspector(prompts=chosen, mutual=together, references=read_references(references), **options)
+    return Inspector(
+        prompts=chosen, mutual=together, references=read_references(references, inputs), **options
+    )
 
 
 def is_compared(mutual: str, pictures: int, alone: bool = False) -> bool:
@@ -118,18 +151,33 @@ def is_compared(mutual: str, pictures: int, alone: bool = False) -> bool:
     return mutual == "on"
 
 
-def read_references(inputs: tuple[str, ...]) -> list[np.ndarray]:
-    """The references named on the command line. Says what is wrong with some of them; raises where none is left."""
-    if not inputs:
-        return []
+def read_references(named: tuple[str, ...], inputs: Sequence[Path] = ()) -> ReferenceSet | tuple[()]:
+    """The references named on the command line. Says what is wrong with some of them, beside each other or the first
+    of the `inputs`; raises where none is left."""
+    if not named:
+        return ()
+    from anomaly.comparison import ReferenceSet
     from anomaly.errors import SteerAnomalyError
     from anomaly.evidence import reference_check as check
     from anomaly.pictures.inputs import collect
 
-    found, findings = check.read_references(collect(inputs))
-    findings += check.check_sizes({one.name: one.image.shape[:2] for one in found})
-    for finding in findings:
-        click.echo(f"note: {finding.message}", err=True)
+    found, findings = check.read_references(collect(named))
+    sizes = check.sizes_of(inputs[:SIZED])
+    findings += check.check_sizes({one.name: one.image.shape[:2] for one in found}, sizes)
+    _say(findings)
     if not found:
-        raise SteerAnomalyError(f"expected good pictures in {', '.join(inputs)}, none could be read")
-    return [one.image for one in found]
+        raise SteerAnomalyError(f"expected good pictures in {', '.join(named)}, none could be read")
+    return ReferenceSet.of([one.image for one in found], [one.name for one in found])
+
+
+def _say(findings: Sequence[Finding]) -> None:
+    """Each, but of those of one kind the first three."""
+    counts = Counter(finding.kind for finding in findings)
+    said: Counter[str] = Counter()
+    for finding in findings:
+        said[finding.kind] += 1
+        if said[finding.kind] <= SAID:
+            click.echo(f"note: {finding.message}", err=True)
+    for kind, count in counts.items():
+        if count > SAID:
+            click.echo(f"note: and {count - SAID} more like that ({kind})", err=True)

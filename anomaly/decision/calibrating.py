@@ -95,6 +95,7 @@ def calibrate(seen: Sequence[Good], inspector: Inspector, wish: Wish) -> Calibra
     parts = _parts(pictures)
     outliers = unlike_others(_features(pictures), parts)
     _check_one_kind(pictures, wish)
+    inspector = inspector.with_roi(inspector.roi.learned([one.observation.part for one in pictures]))
     named = tuple((pictures[one.index].name, one.times) for one in outliers)
     if wish.drop_outliers and outliers:
         pictures = _without(pictures, outliers)
@@ -128,7 +129,8 @@ def calibrate(seen: Sequence[Good], inspector: Inspector, wish: Wish) -> Calibra
         ),
         looks=looks,
         gate=learn(list(firsts.values())),
-        references=described.to_arrays() if described else {},
+        references=inspector.roi.to_arrays() | (described.to_arrays() if described else {}),
+        least=inspector.judge.least,
     )
     return Calibrated(profile, scored.inspector, named, wish.drop_outliers, len(seen) - len(_once(seen)))
 
@@ -187,7 +189,7 @@ def _in_company(pictures: Sequence[Good], inspector: Inspector) -> _Scored:
     observed = [one.observation for one in pictures]
     with TemporaryDirectory() as folder:
         comparison = inspector.compare_all(observed, observed[0].object, Path(folder))
-    found = tuple(_score(one, inspector, comparison) for one in pictures)
+        found = tuple(_score(one, inspector, comparison) for one in pictures)
     return _Scored(
         tuple(range(len(pictures))), found, Scoring("same batches", batch=len(pictures)), inspector
     )

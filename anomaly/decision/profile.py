@@ -23,6 +23,7 @@ from anomaly.decision.gate import Gate, Look, learn
 from anomaly.decision.promise import Promise, percent, promised
 from anomaly.decision.split import joined
 from anomaly.errors import SteerAnomalyError
+from anomaly.regions import NO_LEAST, Least
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DTYPES = ("float16", "float32", "float64", "uint8", "int32", "int64")
@@ -51,7 +52,8 @@ class Profile:
 
     `hashes` are the SHA-256 of the model's files by part, `settings` JSON-able, `settings_hash` theirs as the
     inspector takes it. `calibration`, `looks` (none, or one a picture) and `provenance.calibration` are in the same
-    order. `references` are arrays by name, such as a bank of features. Raises `SteerAnomalyError` for what does not
+    order. `references` are arrays by name, such as a bank of features or a mask. `least` is the smallest region that is
+    a defect. Raises `SteerAnomalyError` for what does not
     belong together.
     """
 
@@ -67,6 +69,7 @@ class Profile:
     looks: tuple[Look, ...] = ()
     gate: Gate | None = None
     references: Mapping[str, np.ndarray] = field(default_factory=dict)
+    least: Least = NO_LEAST
 
     def __post_init__(self) -> None:
         pictures = len(self.calibration.scores)
@@ -106,6 +109,7 @@ class Profile:
     def digest(self) -> str:
         """Tells this profile's verdicts from another's: 16 digits in hex of its scores, threshold and references."""
         said = [self.settings_hash, self.calibration.scores, self.promise.rank, self.provenance.references]
+        said += [self.least.to_dict()] if self.least.to_dict() else []
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
     def at(
@@ -134,6 +138,11 @@ class Profile:
             f"Calibration: {len(self.calibration.scores)} pictures of {promise.n} parts ({promise.scoring.kind})",
             f"Threshold: a score above {self.threshold:.6g} is a defect ({asked}rank {promise.rank}){level}",
             f"Gate: {limited}",
+            *(
+                [f"Smallest defect: {', '.join(f'{k} {v:g}' for k, v in self.least.to_dict().items())}"]
+                if self.least.to_dict()
+                else []
+            ),
             self.promise.sentence(),
             *self.calibration.remarks(),
         ]
@@ -149,6 +158,7 @@ def merge(first: Profile, second: Profile, *, best_effort: bool = False) -> Prof
     for name, mine, theirs in (
         ("object", first.object, second.object), ("model's files", dict(first.hashes), dict(second.hashes)),
         ("settings", first.settings_hash, second.settings_hash),
+        ("smallest defect", first.least.to_dict(), second.least.to_dict()),
         ("way of scoring", first.promise.scoring, second.promise.scoring),
         ("false-alarm rate", first.promise.target, second.promise.target),
         ("confidence", first.promise.confidence, second.promise.confidence),

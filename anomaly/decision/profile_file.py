@@ -25,12 +25,13 @@ from anomaly.decision.gate import Gate, Look
 from anomaly.decision.profile import DTYPES, Profile, Provenance
 from anomaly.decision.promise import Promise, Scoring
 from anomaly.errors import SteerAnomalyError
+from anomaly.regions import Least
 from steervit.files import write_whole
 
-FORMAT, VERSION = "steer-anomaly profile", 1
+FORMAT, VERSION = "steer-anomaly profile", 2
 KEYS = {
     "format", "version", "object", "model", "hashes", "prompts", "settings", "settings_hash", "calibration",
-    "promise", "gate", "looks", "provenance",
+    "promise", "gate", "looks", "provenance", "least",
 }  # fmt: skip
 # Absolute, home and parent folders of any system, and addresses. "org/name" and "and/or" are none.
 PATH = re.compile(r"^(/|~|\\|[A-Za-z]:[\\/]|\.{1,2}[\\/])|[\\/]\.\.([\\/]|$)|^\.\.$|://")
@@ -156,6 +157,7 @@ def _content(profile: Profile) -> dict[str, Any]:
         "gate": None if profile.gate is None else profile.gate.to_dict(),
         "looks": [asdict(seen) for seen in profile.looks],
         "provenance": asdict(profile.provenance),
+        "least": asdict(profile.least),
     }  # fmt: skip
 
 
@@ -184,6 +186,7 @@ def _profile(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Profile:
         looks=tuple(_look(seen) for seen in content["looks"]),
         gate=None if content["gate"] is None else Gate.from_dict(content["gate"]),
         references=arrays,
+        least=Least(**content["least"]),
     )
     origin = profile.provenance
     texts = [profile.object, profile.model, profile.settings_hash, origin.created, origin.tool_version]

@@ -11,6 +11,7 @@ from anomaly.comparison import DescribedReferences, ReferenceSet
 from anomaly.decision.profile import Profile
 from anomaly.errors import SteerAnomalyError
 from anomaly.prompts import PromptSet
+from anomaly.roi import Roi
 from anomaly.settings import InspectionSettings
 from steervit.weights.catalogue import is_name
 
@@ -34,6 +35,8 @@ def arguments_of(profile: Profile, model: Any = None) -> dict[str, Any]:
         "prompts": PromptSet("the profile's", settings.prompts, settings.contrast),
         "references": references_of(profile) if contents else (),
         "mutual": "batches" in profile.promise.scoring.kind,
+        "roi": Roi.of_arrays(settings.roi, profile.references),
+        "least": profile.least,
     }
 
 

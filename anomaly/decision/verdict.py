@@ -16,7 +16,7 @@ from anomaly.decision.profile import Profile
 from anomaly.decision.promise import percent
 from anomaly.decision.threshold import OperatingPoint
 from anomaly.inspection import Inspection, Region
-from anomaly.regions import find_regions
+from anomaly.regions import NO_LEAST, Least, find_regions
 
 ROUNDING = 1e-4  # of the good scores' spread: how far a score may move with batch size, threads and machine
 
@@ -25,14 +25,14 @@ ROUNDING = 1e-4  # of the good scores' spread: how far a score may move with bat
 class Judge:
     """What verdicts rest on: a threshold, or a profile with its threshold, its good parts' scores and its gate.
 
-    Without a point images stay unjudged. `min_area` (px of the image) drops smaller regions; a picture without any
-    left is ok, so that a promise about false alarms stays true.
+    Without a point images stay unjudged. Regions smaller than `least` are dropped; a picture without any left is ok,
+    so that a promise about false alarms stays true.
     """
 
     point: OperatingPoint | None = None
     profile: Profile | None = None
     gate: Gate | None = None
-    min_area: int = 0
+    least: Least = NO_LEAST
 
     def judged(self, inspection: Inspection) -> Inspection:
         """The inspection (its score, heatmap and look) with verdict, mask, regions, p-value and spreads."""
@@ -53,6 +53,7 @@ class Judge:
             unfit=unfit,
             p_value=p_value,
             spreads=spreads,
+            mm_per_pixel=self.least.mm_per_pixel,
         )
 
     def unfit(self, look: Look | None) -> tuple[str, ...]:
@@ -68,20 +69,22 @@ class Judge:
         return self.profile.calibration.p_value(score), self.profile.calibration.spreads(score)
 
     def outlined(self, heatmap: np.ndarray) -> tuple[np.ndarray, tuple[Region, ...]]:
-        """Mask (bool, as the heatmap) and regions of a defective picture; empty where all are below `min_area`."""
+        """Mask (bool, as the heatmap) and regions of a defective picture; empty where all are too small."""
         assert self.point is not None
         # Small images may miss the score's level by interpolation: their hottest pixel is still shown.
         mask = heatmap >= min(self.point.mask_threshold, float(heatmap.max()))
         regions = find_regions(mask, heatmap)
-        if self.min_area > 1 and any(region.area < self.min_area for region in regions):
-            mask = _without_small(mask, self.min_area)
-            regions = tuple(region for region in regions if region.area >= self.min_area)
+        large = tuple(region for region in regions if self.least.keeps(region))
+        if len(large) < len(regions):
+            mask, regions = self.least.kept(mask), large
         return mask, regions
 
 
-def judge_of(profile: Profile, gate: bool = True, min_area: int = 0) -> Judge:
-    """How the profile judges; without `gate` every photograph is taken as fit."""
-    return Judge(point_of(profile), profile, profile.gate if gate else None, min_area)
+def judge_of(profile: Profile, gate: bool = True, least: Least | None = None) -> Judge:
+    """How the profile judges; without `gate` every photograph is taken as fit. `least` in place of the profile's."""
+    return Judge(
+        point_of(profile), profile, profile.gate if gate else None, profile.least if least is None else least
+    )
 
 
 def standing_of(judge: Judge) -> str:
@@ -130,12 +133,3 @@ def point_of(profile: Profile) -> OperatingPoint:
         f"calibrated on {promise.n} good parts ({promise.scoring.kind}): {bound}",
         calibrated=True,
     )
-
-
-def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
-    import cv2
-
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    kept = stats[:, cv2.CC_STAT_AREA] >= min_area
-    kept[0] = False
-    return kept[labels]

@@ -39,6 +39,8 @@ def row_of(identity: dict[str, Any], image: np.ndarray, inspection: Inspection) 
         parts=said_at_highest(inspection),
         compared_with=inspection.compared_with or None,
         closest=inspection.closest,
+        unlike=None if inspection.unlike is None else round(inspection.unlike, 3),
+        mm_per_pixel=inspection.mm_per_pixel,
         p_value=inspection.p_value,
         spreads=inspection.spreads,
         look=asdict(inspection.look) if inspection.look else None,

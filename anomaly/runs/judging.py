@@ -23,6 +23,7 @@ from anomaly.pictures.encode import to_jpeg, to_mask_png
 from anomaly.pictures.images import ImageError, read_image
 from anomaly.pictures.maps import read_map
 from anomaly.pictures.overlay import ColorScale, draw_overlay, outlines
+from anomaly.regions import Least
 from anomaly.report.page import write_report
 from anomaly.runs import claim
 from anomaly.runs.journal import Journal
@@ -73,8 +74,8 @@ class FinishedRun:
 
     def judge(self, judge: Judge, tick: Callable[[], object] = lambda: None) -> Judged:
         """The rows as `judge` sees them, with masks and overlays that differ written again."""
-        before = self.settings.get("mask_threshold"), self.settings.get("min_area", 0)
-        same = judge.point is not None and before == (judge.point.mask_threshold, judge.min_area)
+        before = self.settings.get("mask_threshold"), Least.from_dict(self.settings)
+        same = judge.point is not None and before == (judge.point.mask_threshold, judge.least)
         scale = ColorScale(**self.run["color_scale"]) if self.run.get("color_scale") else None
         with explained("masks and overlays", self.out, None), ThreadPoolExecutor(THREADS) as pool:
             rows = []
@@ -114,8 +115,9 @@ def _again(out: Path, row: ImageRow, judge: Judge, same: bool, scale: ColorScale
     unfit = judge.unfit(look_of(row))
     p_value, spreads = judge.standing(score)
     row = replace(
-        row, threshold=judge.point.threshold, p_value=p_value, spreads=spreads, error=" ".join(unfit) or None
-    )
+        row, threshold=judge.point.threshold, p_value=p_value, spreads=spreads, error=" ".join(unfit) or None,
+        mm_per_pixel=judge.least.mm_per_pixel,
+    )  # fmt: skip
     if unfit or score < judge.point.threshold:
         return _cleared(out, row, "unfit" if unfit else "ok", scale)
     if same and row.verdict == "defect":

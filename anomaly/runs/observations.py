@@ -54,6 +54,8 @@ class Observations:
         }
         arrays = {"own": observation.own.astype(np.float32, copy=False), "meta": np.array(json.dumps(meta))}
         arrays |= {_EVIDENCE + part: values for part, values in observation.evidence.items()}
+        if observation.part is not None:
+            arrays["part"] = observation.part
         if described:
             arrays["patches"] = described.patches.astype(np.float16)
             arrays |= {f"{_TURNED}{i}": one.astype(np.float16) for i, one in enumerate(described.turned)}
@@ -75,6 +77,7 @@ class Observations:
                 milliseconds=meta["milliseconds"],
                 description=_described(found, meta["content"]),
                 look=Look(**meta["look"]) if meta.get("look") else None,
+                part=found["part"] if "part" in found.files else None,
             )
 
 

@@ -12,7 +12,8 @@ from anomaly.inspection import Region
 
 VERDICTS = ("defect", "ok", "unfit", "unjudged", "failed", "unreadable")
 CSV_COLUMNS = (
-    "file", "verdict", "score", "threshold", "p_value", "spreads", "regions", "largest_area_px",
+    "file", "verdict", "score", "threshold", "p_value", "spreads", "regions", "largest_area_px", "largest_area_mm2",
+    "largest_size_mm",
     "milliseconds", "object", "model", "error",
 )  # fmt: skip
 FAILURES = ("failed", "unreadable")  # without a score: read but not judged, and not even read
@@ -26,9 +27,10 @@ class ImageRow:
     others. `verdict` is one of `VERDICTS`; with one of `FAILURES`, `error` says why and there is no score.
     `outlines` are flat [x, y, x, y, ...] polygons in pixels of the image. `heatmap`, `mask`, `overlay` are
     paths below the result folder, None where none was kept. Where pictures were compared, `parts` is how much each
-    kind of evidence says where the heatmap is highest, by name, in z-scores; where with each other, `set` is the hash of the set, `compared_with` the number of others and `closest` the name
-    of the most similar one. Judged by a profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the
-    gate measured (see `gate.Look`), and `error` says why a photograph is `unfit`.
+    kind of evidence says where the heatmap is highest, by name, in z-scores; where with each other, `set` is the hash
+    of the set, `compared_with` the number of others and `closest` the name of the most similar one. Judged by a
+    profile, `p_value` and `spreads` are as in `Inspection`, `look` is what the gate measured (see `gate.Look`), and
+    `error` says why a photograph is `unfit`. `mm_per_pixel` is the picture's scale, None where it is not known.
     """
 
     file: str
@@ -55,9 +57,11 @@ class ImageRow:
     set: str | None = None
     compared_with: int | None = None
     closest: str | None = None
+    unlike: float | None = None  # the references, as a whole, in z-scores
     p_value: float | None = None
     spreads: float | None = None
     look: dict[str, float | None] | None = None
+    mm_per_pixel: float | None = None
 
     def to_line(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -79,10 +83,19 @@ def to_csv(rows: Iterable[ImageRow]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(CSV_COLUMNS)
     for row in rows:
-        areas = [region.area for region in row.regions]
-        counted = {"regions": len(areas), "largest_area_px": max(areas, default=0)}
+        counted = _counted(row)
         writer.writerow([counted.get(column, getattr(row, column, None)) for column in CSV_COLUMNS])
     return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _counted(row: ImageRow) -> dict[str, float]:
+    """Number and sizes of the regions, in millimetres too where the picture's scale is known."""
+    largest: dict[str, float] = {"largest_area_px": max((region.area for region in row.regions), default=0)}
+    if row.mm_per_pixel is not None:
+        longest = max((region.longer_side for region in row.regions), default=0)
+        largest["largest_area_mm2"] = float(f"{largest['largest_area_px'] * row.mm_per_pixel**2:.6g}")
+        largest["largest_size_mm"] = float(f"{longest * row.mm_per_pixel:.6g}")
+    return {"regions": len(row.regions)} | largest
 
 
 def _region(entry: Mapping[str, Any]) -> Region:
