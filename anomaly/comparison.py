@@ -44,6 +44,7 @@ class Compared:
     partners: int = 0
     closest: str | None = None
     distance: float | None = None  # from the references, see `References.distance`
+    unlike: float | None = None  # the references, median z-score of the patches
 
 
 class Known(Protocol):
@@ -85,11 +86,15 @@ class Comparison:
         found = self.mutual.get(description.content)
         if found is not None and self.mutual_scale is not None:
             parts[COMPANY] = self.mutual_scale(found.scores).reshape(description.grid)
-        distance = None
+        distance = unlike = None
         if self.references is not None:
             parts[REFERENCES] = self.references.oddness(description)
-            distance = self.references.distance(parts[REFERENCES])
-        return Compared(parts, found.partners if found else 0, found.closest if found else None, distance)
+            distance, unlike = (
+                self.references.distance(parts[REFERENCES]),
+                float(np.median(parts[REFERENCES])),
+            )
+        partners, closest = (found.partners, found.closest) if found else (0, None)
+        return Compared(parts, partners, closest, distance, unlike)
 
     def total(
         self, own: np.ndarray, compared: Compared, within: Mapping[str, np.ndarray] | None = None
@@ -123,13 +128,23 @@ class ReferenceSet:
     images: tuple[np.ndarray, ...] = ()
     contents: tuple[str, ...] = ()
     described: DescribedReferences | None = None  # pictures that were described before need not be there
+    names: tuple[str, ...] = ()  # for people, of each; none for those that were described before
 
     @classmethod
-    def of(cls, pictures: Sequence[np.ndarray | Image | str | Path]) -> ReferenceSet:
-        """Read the pictures; raises `ImageError` for one that cannot be read."""
-        images = {content_hash(image): image for image in map(as_rgb, pictures)}
+    def of(
+        cls, pictures: Sequence[np.ndarray | Image | str | Path], names: Sequence[str] = ()
+    ) -> ReferenceSet:
+        """Read the pictures; raises `ImageError` for one that cannot be read. `names` are for people, by default
+        the paths."""
+        names = names or [
+            str(one) if isinstance(one, str | Path) else f"reference {number + 1}"
+            for number, one in enumerate(pictures)
+        ]
+        read = [(as_rgb(picture), name) for picture, name in zip(pictures, names, strict=True)]
+        images = {content_hash(image): (image, name) for image, name in reversed(read)}  # the first of copies
         contents = tuple(sorted(images))
-        return cls(tuple(images[content] for content in contents), contents)
+        kept = [images[content] for content in contents]
+        return cls(tuple(image for image, _ in kept), contents, names=tuple(name for _, name in kept))
 
     @classmethod
     def of_described(cls, described: DescribedReferences) -> ReferenceSet:

@@ -21,6 +21,9 @@ class FakeInspector:
     def describe(self):
         return {"model": self.name, "threshold": self.threshold, "device": "cpu"}
 
+    def check_references(self, object):
+        return []
+
     def inspect_batch(self, images, object):
         time.sleep(self.delay)
         self.inspected += [object] * len(images)

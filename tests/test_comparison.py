@@ -3,12 +3,15 @@
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from anomaly import Inspector
+from anomaly.commands.inspect import inspect
 from anomaly.comparison import Comparison, ReferenceSet, compare, sampled
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import content_hash
 from anomaly.evidence.mutual_scale import RobustScale
+from anomaly.evidence.reference_check import check_part
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +115,55 @@ def test_both_kinds_of_company_are_added(inspector):
     assert {"text", "company", "references"} < set(found[0].parts)
     assert found[0].compared_with == 5 and found[0].closest is not None
     assert found[0].score == max(one.score for one in found)
+
+
+def weave(seed, side=160):
+    """Another part altogether: light threads that cross."""
+    random = np.random.default_rng(seed)
+    image = np.full((side, side, 3), 215, np.float32)
+    for at in range(int(random.integers(4, 9)), side, 10):
+        image[at : at + 3] -= 60
+        image[:, at : at + 3] -= 40
+    return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+
+
+def test_references_of_another_part_are_said_on_two_kinds_of_parts():
+    plates, woven = [part(i) for i in range(4)], [weave(i) for i in range(4)]
+    for good, stranger in ((plates, woven), (woven, plates)):
+        one = Inspector(references=[*good[:3], (part if good is plates else weave)(50)])
+        own, other = ([one.inspect(image, "part").unlike for image in kind] for kind in (good, stranger))
+        defective = one.inspect(part(9, defect=True), "part").unlike
+        assert check_part(own) is None
+        assert check_part(other) is not None and min(other) > max(own)
+        assert check_part([*own, *other[:3]]) is None  # both kinds in one folder, fewer of the other
+        assert defective < 1 or good is woven  # a defect is odd somewhere, not everywhere
+    assert Inspector().inspect(plates[0], "part").unlike is None
+
+
+def test_a_command_names_strange_references_and_references_of_another_part(tmp_path):
+    for folder, images in {
+        "ref": [*(part(i) for i in range(5)), weave(0)],
+        "img": [weave(i) for i in range(1, 4)],
+    }.items():
+        (tmp_path / folder).mkdir()
+        for number, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), image)
+    (tmp_path / "ref/torn.png").write_bytes(b"no picture")
+    (tmp_path / "ref/copy.png").write_bytes((tmp_path / "ref/0.png").read_bytes())
+    given = [str(tmp_path / "img"), "--object", "plate", "--quiet", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(inspect, [*given, "--references", str(tmp_path / "ref")])
+    assert result.exit_code == 0, result.output
+    for said in ("5.png is unlike all other references", "torn.png", "is the same picture as"):
+        assert said in result.output
+    (tmp_path / "ref/5.png").unlink()
+    result = CliRunner().invoke(inspect, [*given, "--overwrite", "--references", str(tmp_path / "ref")])
+    assert "another part? 3 of 3 pictures" in result.output and "unlike all other" not in result.output
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Look at this." in page and "References of another part?" in page
+    result = CliRunner().invoke(
+        inspect, [*given, "--references", str(tmp_path / "ref")]
+    )  # nothing left to do
+    assert "another part? 3 of 3 pictures" in result.output
 
 
 def test_settings_name_the_company_and_no_threshold_of_another_holds():

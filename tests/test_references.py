@@ -10,7 +10,13 @@ from sklearn.decomposition import PCA
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import Description, content_hash, turned
-from anomaly.evidence.reference_check import check_likeness, check_sizes, read_references
+from anomaly.evidence.reference_check import (
+    check_likeness,
+    check_part,
+    check_sizes,
+    read_references,
+    sizes_of,
+)
 from anomaly.evidence.references import MemoryBank, References, Subspace, coreset
 
 
@@ -243,3 +249,15 @@ def test_one_unlike_all_others_is_named():
     assert len(check_likeness(names, References([*good[:3], stranger]))) == 1  # of four one can be told
     assert check_likeness(names, References(good)) == []
     assert check_likeness(names, References([good[0], good[1], stranger])) == []  # too few to say
+
+
+def test_another_part_is_said_only_where_most_pictures_are_odd_everywhere():
+    assert check_part([]) is None and check_part([0.1, 0.4, 0.8, 9.0]) is None
+    assert check_part([4.0, 4.0, 0.1, 0.1]) is None  # half of them: two kinds in one folder, or defects
+    said = check_part([4.0, 4.2, 3.8, 0.1])
+    assert said is not None and "3 of 4" in said and "3.9 times" in said
+
+
+def test_sizes_are_those_of_the_pictures_that_can_be_opened(folder):
+    (folder / "empty.png").write_bytes(b"")
+    assert sizes_of([folder / "a.png", folder / "empty.png", folder / "none.png"]) == [(20, 30)]

@@ -175,7 +175,8 @@ def _evaluated(task: _Task, categories: list[TestImages], out: Path, drawn: str 
     from anomaly.evaluation.run import evaluate
     from anomaly.runs.saving import OutputError
 
-    watcher = _watcher(out, task.mine["split"], task.processes)
+    doubts: list[str] = []
+    watcher = _watcher(out, task.mine["split"], task.processes, doubts.append)
     name = f"{task.name}, {drawn}" if drawn else task.name
     try:
         results = evaluate(task.inspector, name, categories, out, task.how, task.processes, watcher)
@@ -187,7 +188,7 @@ def _evaluated(task: _Task, categories: list[TestImages], out: Path, drawn: str 
     settings = task.inspector.describe()
     if drawn:
         settings["company"] = f"{drawn} of each category"
-    doubts = [images.note for images in categories if images.note]
+    doubts += [images.note for images in categories if images.note]
     return _summary(task, settings, results, doubts)
 
 
@@ -275,7 +276,7 @@ def _write(summary: Summary, out: Path, split: str, quiet: bool = False) -> None
         click.echo(f"\nReport: {paths[-1]}")
 
 
-def _watcher(out: Path, split: str, processes: Processes) -> Watcher:
+def _watcher(out: Path, split: str, processes: Processes, doubt: Callable[[str], None]) -> Watcher:
     from anomaly.evaluation.run import Watcher
     from anomaly.evaluation.submission import write_submission
     from anomaly.report.gallery import draw_gallery
@@ -290,7 +291,7 @@ def _watcher(out: Path, split: str, processes: Processes) -> Watcher:
         else:
             write_submission(out, images.name, images.samples, _reader(out, images.name))
 
-    return Watcher(progress.begin, progress.advance, finish)
+    return Watcher(progress.begin, progress.advance, finish, doubt)
 
 
 def _reader(out: Path, category: str) -> Callable[[Sample], np.ndarray]:

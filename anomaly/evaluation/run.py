@@ -36,6 +36,9 @@ class EvalInspector(BatchInspector, SetInspector, Protocol):
     def with_references(self, references: Any) -> EvalInspector:
         """The same inspector, comparing with these good pictures."""
 
+    def check_references(self, object: str) -> list[Any]:
+        """The references that are unlike all others, with a `message` each."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -53,11 +56,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Told of `begin(category, images of this process)`, `advance(count)` and `finish(images, result)`."""
+    """Told of `begin(category, images of this process)`, `advance(count)`, `finish(images, result)`, and of the
+    references of a category that are to be looked at, `doubt(sentence)`."""
 
     begin: Callable[[str, int], None] = field(default=lambda category, count: None)
     advance: Callable[[int], None] = field(default=lambda count: None)
     finish: Callable[[TestImages, CategoryResult], None] = field(default=lambda images, result: None)
+    doubt: Callable[[str], None] = field(default=lambda sentence: None)
 
 
 def evaluate(
@@ -103,6 +108,9 @@ def _evaluate_one(
         return finished
     inspect = inspect_category_as_set if inspector.mutual else inspect_category
     judging = _with_references(inspector, images)
+    if images.references and processes.leads:
+        for finding in judging.check_references(images.object):
+            watcher.doubt(f"{images.name}: {finding.message}")
     inspected = inspect(judging, category, processes, options.batch_size, watcher.advance)
     result = score_category(
         images,

@@ -27,7 +27,7 @@ SIZES = ((60, 720, 192, 85), (300, 480, 160, 82), (1_200, 300, 112, 78), (None, 
 PICTURE_BUDGET = 36_000_000
 DATA = '<script type="application/json" id="data">'  # in the template, before the entries
 PICTURES = "pqlx"  # the entries' keys that hold one
-_OPTIONAL = ("object", "note", "card", "command", "settings", "versions", "model", "ended", "seconds")
+_OPTIONAL = ("object", "note", "doubts", "card", "command", "settings", "versions", "model", "ended", "seconds")
 _MAX_REGIONS, _MAX_POINTS = 40, 1_200
 
 

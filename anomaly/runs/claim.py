@@ -84,7 +84,7 @@ def go_on_with(earlier: dict[str, Any], fresh: dict[str, Any], out: Path, otherw
             f"{out} holds the results of a run with other settings ({'; '.join(different[:5])}). "
             f"Results of two settings must not mix: {otherwise}"
         )
-    kept = {key: earlier[key] for key in ("started", "seconds", "color_scale") if key in earlier}
+    kept = {key: earlier[key] for key in ("started", "seconds", "color_scale", "doubts") if key in earlier}
     return fresh | kept | {"resumed": [*earlier.get("resumed", []), now()]}
 
 
