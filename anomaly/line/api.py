@@ -178,6 +178,12 @@ def evidence(request: Request, number: int, name: str) -> Response:
     )
 
 
+@api.get("/v1/parts/{number}/neighbour", tags=["parts"])
+def neighbour(request: Request, number: int) -> Any:
+    """The nearest good picture: its address, and what it is."""
+    return service_of(request).neighbours.of(_part(request, number))
+
+
 @api.get("/v1/goods/{content}", tags=["profiles"], response_class=Response)
 def good_picture(
     request: Request, content: str, size: str = Query("small", pattern="^(small|large)$")

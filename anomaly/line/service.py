@@ -23,6 +23,7 @@ from anomaly.line.following import Following
 from anomaly.line.learning import Learner
 from anomaly.line.limits import Limits, Refusal
 from anomaly.line.measures import Measures
+from anomaly.line.neighbours import Neighbours
 from anomaly.line.photographs import Photographs, UnusablePhoto
 from anomaly.line.shelf import Ready, Shelf
 from anomaly.line.store import Store
@@ -44,6 +45,7 @@ class Service:
         self.photographs = Photographs(data, limits.pixels)
         self.batcher = Batcher(limits.waiting, limits.waiting_pixels)
         self.learner = Learner(shelf, self.store, self.photographs, self.batcher)
+        self.neighbours = Neighbours(self.store, self.photographs)
         self.measures = Measures(lambda: self.batcher.waiting)
         self.is_ready = threading.Event()
         self._following: dict[str, tuple[str, Following]] = {}
