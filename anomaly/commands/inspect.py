@@ -227,10 +227,6 @@ def _inspect_all(
         folder.run["doubts"] = doubts
         for said in doubts:
             click.echo(f"note: {said}", err=True)
-        doubts = [finding.message for finding in inspector.check_references(part)]
-        folder.run["doubts"] = doubts
-        for said in doubts:
-            click.echo(f"note: {said}", err=True)
     with tqdm(total=len(pending) * (2 if inspector.mutual else 1), unit="image", disable=quiet) as bar:
         if inspector.mutual:
             rows = inspect_set_into(

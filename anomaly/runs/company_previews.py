@@ -22,7 +22,7 @@ WINDOW = 0.22  # of the shorter side: what is shown around a place
 
 
 def save_parts(out: Path, name: str, image: np.ndarray, inspection: Inspection, scale: ColorScale) -> None:
-    """Write the parts of a sum side by side without gaps, all in the same colours; nothing for an image judged alone."""
+    """Write the parts of a sum side by side without gaps, in the same colours; nothing for an image judged alone."""
     if TEXT not in inspection.parts:
         return
     size, half = (image.shape[1], image.shape[0]), _half(scale)
