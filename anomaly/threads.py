@@ -12,6 +12,7 @@ from pathlib import Path
 # Sleep instead of spinning, but only after some microseconds: with none at all an image takes a third longer.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_chosen: int | None = None
 
 
 def wait_passively() -> None:
@@ -27,19 +28,28 @@ def available() -> int:
     return max(1, min(cores, _quota() or cores))
 
 
-def use(threads: int | None = None) -> int:
+def use(threads: int | None = None, torch_too: bool = True) -> int:
     """Let torch and OpenCV use `threads` cores, all available ones when None; returns how many.
 
-    `OMP_NUM_THREADS` counts as the choice of whoever set it.
+    `OMP_NUM_THREADS` counts as the choice of whoever set it. Without `torch_too` torch is left alone: it may not be
+    there.
     """
     import cv2
-    import torch
 
+    global _chosen
+    _chosen = threads
+    if torch_too:
+        import torch
+
+        torch.set_num_threads(chosen())
+    cv2.setNumThreads(chosen())
+    return chosen()
+
+
+def chosen() -> int:
+    """The number of cores that `use` was told or found; without it, what it would find."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    count = threads or (int(given) if given.isdigit() and int(given) else available())
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
-    return count
+    return _chosen or (int(given) if given.isdigit() and int(given) else available())
 
 
 def _quota() -> int | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from anomaly.evidence.protocol import Seen
+from anomaly.pictures.grey import grey_at
 from steervit.nano.ridges import LINES, ridges
 
 CELLS = 4  # along each side of a patch
@@ -24,7 +24,7 @@ def dark_lines(seen: Seen) -> np.ndarray:
     rows, columns = seen.tiling.canvas
     fine = (CELLS * rows, CELLS * columns)
     if seen.whole and seen.found.described is not None:  # the model has looked for lines at that size already
-        return _scores(seen.found.described.lines[:, : len(LINES)].cpu(), fine)
+        return cell_scores(seen.found.described.lines[:, : len(LINES)].cpu(), fine)[0].numpy()
     return line_scores(seen.image, seen.size_hw, fine)
 
 
@@ -34,15 +34,19 @@ def line_scores(image: np.ndarray, size: tuple[int, int], grid: tuple[int, int])
     The sum over three widths of line of z-scores, less 4, so from -24 to 16: how much darker a line there is than
     its surroundings, in standard deviations of that response over the patches (4 x 4 cells) of this image.
     """
-    seen = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
-    grey = torch.from_numpy(np.asarray(seen).mean(2, dtype=np.float32) / 255)[None, None]
+    seen = torch.from_numpy(grey_at(image, size))[None, None]
+    return grey_scores(seen, size, grid)[0].numpy()
+
+
+def grey_scores(grey: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Grey images (B, 1, H, W) in 0..1 of `size` -> evidence per cell of `grid`, (B, 4h, 4w)."""
     grey = F.pad(grey, (0, -size[1] % 4, 0, -size[0] % 4), mode="replicate")
-    return _scores(ridges(grey)[:, : len(LINES), : size[0], : size[1]], grid)
+    return cell_scores(ridges(grey)[:, : len(LINES), : size[0], : size[1]], grid)
 
 
-def _scores(dark: torch.Tensor, grid: tuple[int, int]) -> np.ndarray:
-    # Responses (1, 3, H, W) to dark lines of three widths -> evidence per cell.
+def cell_scores(dark: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Responses (B, 3, H, W) to dark lines of three widths -> evidence per cell, (B, 4h, 4w)."""
     cells = F.adaptive_avg_pool2d(dark, grid)
     patches = F.adaptive_avg_pool2d(dark, (grid[0] // CELLS, grid[1] // CELLS))
     mean, std = patches.mean((2, 3), keepdim=True), patches.std((2, 3), keepdim=True)
-    return (((cells - mean) / (std + 1e-4)).sum(1)[0].clamp(-LIMIT, LIMIT) - ORDINARY).numpy()
+    return ((cells - mean) / (std + 1e-4)).sum(1).clamp(-LIMIT, LIMIT) - ORDINARY

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash
@@ -71,10 +72,15 @@ class TokenDescriber:
     def __call__(self, image: np.ndarray) -> Description:
         """See `Describer`."""
         model = self._model()
-        depth, prefix = len(model.trunk.blocks), model.trunk.num_prefix_tokens
-        blocks = sorted({max(1, round(depth * share)) - 1 for share in DEPTHS})
-        found = model.encode(self._pixels(image), None, blocks=blocks)
-        layers = [model.trunk.norm(found.blocks[i])[:, prefix:].float().cpu() for i in blocks]
-        units = [describe_neighbourhood(layer, model.grid_size)[0] for layer in layers]
-        patches = torch.cat(units, -1) / len(units) ** 0.5
+        patches = described_tokens(model, self._pixels(image))[0].cpu()
         return Description(patches.view(*model.grid_size, -1).numpy(), content_hash(image))
+
+
+def described_tokens(model: SteerViT, pixels: Tensor) -> Tensor:
+    """Images (B, 3, S, S), normalised -> one description of each patch, (B, h*w, C), float32; see `TokenDescriber`."""
+    depth, prefix = len(model.trunk.blocks), model.trunk.num_prefix_tokens
+    blocks = sorted({max(1, round(depth * share)) - 1 for share in DEPTHS})
+    found = model.encode(pixels, None, blocks=blocks)
+    layers = [model.trunk.norm(found.blocks[i])[:, prefix:].float() for i in blocks]
+    units = [describe_neighbourhood(layer, model.grid_size) for layer in layers]
+    return torch.cat(units, -1) / len(units) ** 0.5

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from anomaly.evidence.protocol import Seen
+from anomaly.evidence.whitening import whitened
 from steervit.nano.filters import nearest_distance, standard_scores
-
-DIRECTIONS = 32  # of a description that are kept: those in which the patches of the image differ most
-SMALLEST = 1e-4  # of the largest difference: a direction in which less differs has no scale of its own
 
 
 def self_similarity(seen: Seen) -> np.ndarray:
@@ -33,23 +31,11 @@ def unlikeness(tokens: Tensor) -> Tensor:
 
     The sum of two z-scores over the patches: Mahalanobis length, and distance to the few nearest others.
     """
-    white = _whitened(tokens.float() - tokens.float().mean(1, keepdim=True))
+    white = whitened(tokens.float().cpu().numpy())
+    return unlikeness_of_white(torch.from_numpy(white)).to(tokens.device)
+
+
+def unlikeness_of_white(white: Tensor) -> Tensor:
+    """As `unlikeness`, of descriptions from `whitened`, (B, N, 32) -> (B, N)."""
     lengths = white.square().mean(-1).sqrt()
     return standard_scores(torch.stack([lengths, nearest_distance(white)[..., 0]], -1))
-
-
-def _whitened(centred: Tensor) -> Tensor:
-    # (B, N, D) -> (B, N, 32): principal components of unit variance. Those of the smaller of the two products.
-    exact = centred.double()
-    if centred.shape[1] < centred.shape[2]:
-        values, vectors = torch.linalg.eigh(exact @ exact.transpose(1, 2))
-        left, strength = (
-            vectors.flip(-1)[..., :DIRECTIONS],
-            values.flip(-1).clamp_min(0).sqrt()[:, None, :DIRECTIONS],
-        )
-    else:
-        values, vectors = torch.linalg.eigh(exact.transpose(1, 2) @ exact)
-        strength = values.flip(-1).clamp_min(0).sqrt()[:, None, :DIRECTIONS]
-        left = exact @ vectors.flip(-1)[..., :DIRECTIONS] / strength.clamp_min(1e-30)
-    real = strength > SMALLEST * strength[..., :1]
-    return torch.where(real, left, 0).float() * centred.shape[1] ** 0.5

