@@ -43,9 +43,8 @@ PART_COLUMNS = (
     "received", "profile", "version", "object", "verdict", "score", "threshold", "p_value", "spreads", "width",
     "height", "milliseconds", "name", "content", "digest", "answer", "heat", "evidence", "photo",
 )  # fmt: skip
-LISTED = (
-    "id, received, profile, version, object, verdict, score, threshold, p_value, spreads, name, answer, photo"
-)
+LISTED = ", ".join(["id", *(name for name in PART_COLUMNS if name not in ("digest", "heat", "evidence"))])
+
 
 Change = Callable[[sqlite3.Connection], Any]
 

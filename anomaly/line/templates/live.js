@@ -11,7 +11,8 @@ function card(part) {
   node.setAttribute("role", "listitem");
   node.setAttribute("aria-label", `Part ${part.id}, ${words[part.verdict]}, ${reason(part)} ${fresh(part)}`);
   const frame = make("div", "frame", picture(part, "small"));
-  const head = make("div", "line1", tag(part.verdict), make("span", "count", part.p_value === null ? short(part.score) : `p ${short(part.p_value)}`));
+  frame.style.setProperty("--shape", `${part.width} / ${part.height}`);
+  const head = make("div", "line1", tag(part.verdict), make("span", "count", part.p_value === null ? short(part.score) : `p ${share(part.p_value)}`));
   const said = make("div", "said", head, make("div", "name", part.name || `part ${part.id}`, " ", make("span", "", fresh(part) ? `· ${fresh(part)}` : "")));
   node.append(frame, said);
   return node;

@@ -17,7 +17,7 @@ function drawPart() {
   byId("evidence").replaceChildren(...bars(part.evidence), ...pictures());
   if (!Object.keys(part.evidence).length) byId("evidence").textContent = "Judged by the name of the part alone.";
   byId("regions").replaceChildren(part.regions.length ? regions() : "None.");
-  const rows = [["Score", short(part.score)], ["Threshold", short(part.threshold)], ["p-value", short(part.p_value)], ["Spreads", short(part.spreads)], ["Size", `${part.width} × ${part.height} px`], ["Model", part.model], ["In the model", `${part.milliseconds} ms`]];
+  const rows = [["Score", short(part.score)], ["Threshold", short(part.threshold)], ["p-value", share(part.p_value)], ["Spreads", short(part.spreads)], ["Size", `${part.width} × ${part.height} px`], ["Model", part.model], ["In the model", `${part.milliseconds} ms`]];
   byId("facts").replaceChildren(...rows.map(([name, value]) => make("tr", "", make("th", "", name), make("td", "", value))));
 }
 
@@ -46,6 +46,7 @@ async function neighbour() {
   image.alt = found.said;
   const pic = make("span", "pic", image);
   pic.style.setProperty("--shape", `${part.width} / ${part.height}`);
+  pic.style.setProperty("--ratio", part.width / part.height);
   pane("neighbour", pic);
   byId("neighbour-name").textContent = `· ${found.said}`;
 }

@@ -46,7 +46,8 @@ function fresh(part) { return part.was ? (part.was === "good" ? "was good" : "wa
 // The photograph, its heatmap and its outlines on top of each other; what is not wanted is left out.
 function picture(part, size, { heat = true, lines = true, photo = true } = {}) {
   const pic = make("span", "pic");
-  pic.style.setProperty("--shape", `${part.width || 4} / ${part.height || 3}`);
+  pic.style.setProperty("--shape", `${part.width} / ${part.height}`);
+  pic.style.setProperty("--ratio", part.width / part.height);
   if (photo && part.has_photo) {
     const image = make("img", "photo");
     image.src = `/v1/parts/${part.id}/photograph?size=${size}`;
@@ -74,7 +75,7 @@ function picture(part, size, { heat = true, lines = true, photo = true } = {}) {
 function reason(part) {
   if (part.unfit.length) return part.unfit.join(" ");
   const place = part.spreads === null ? `score ${short(part.score)}` : `${part.spreads.toFixed(1)} usual spreads above a usual good part`;
-  const odds = part.p_value === null ? "" : `; ${share(part.p_value)} of good parts score as high (p-value)`;
+  const odds = part.p_value === null ? "" : `; p-value ${share(part.p_value)}`;
   return place + odds;
 }
 function stated(part) {
@@ -93,9 +94,9 @@ function bars(evidence) {
 
 // The evidence of drift, as in the report: the alarm is at the line.
 function driftPlot(drift) {
-  const svg = draw("svg", { class: "drift", viewBox: "0 0 600 92", role: "img", "aria-label": drift.alarm ? "Drift: alarm" : "Drift: no alarm" });
+  const svg = draw("svg", { class: "drift", viewBox: "0 0 600 92", preserveAspectRatio: "none", role: "img", "aria-label": drift.alarm ? "Drift: alarm" : "Drift: no alarm" });
   svg.append(draw("line", { class: "mark", x1: 0, x2: 600, y1: drift.alarm_y, y2: drift.alarm_y }), draw("polyline", { points: drift.points }));
-  return svg;
+  return make("div", "plot", svg, make("span", "", "alarm"));
 }
 const when = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
