@@ -15,6 +15,7 @@ import click
 
 from anomaly import __version__
 from anomaly.commands import exit_codes
+from anomaly.commands.archive import archive
 from anomaly.commands.calibrate import calibrate
 from anomaly.commands.datasets import datasets
 from anomaly.commands.eval import eval_command
@@ -89,7 +90,7 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    inspect, judge, calibrate, profile, serve, watch, eval_command, score, train, prompts, models,
+    inspect, judge, calibrate, profile, serve, watch, archive, eval_command, score, train, prompts, models,
     datasets, vectors,
 ):  # fmt: skip
     main.add_command(command)

@@ -8,7 +8,9 @@ from anomaly.errors import SteerAnomalyError
 
 # The extras of pyproject.toml that commands need, and the modules they bring.
 EXTRAS = {
+    "archive": ("fsspec", "pyarrow"),
     "plots": ("matplotlib",),
+    "ray": ("fsspec", "pyarrow", "ray"),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "train": ("matplotlib", "pyarrow", "pycocotools"),
 }

@@ -77,7 +77,7 @@ def _common_folder(roots: Iterable[Path]) -> Path | None:
 def _expand(text: str) -> Iterator[Path]:
     path = Path(text)
     if path.is_dir():
-        yield from _walk(path)
+        yield from images_below(path)
     elif path.exists():
         yield from _read_list(path) if path.suffix.lower() == ".txt" else [path]
     elif glob.has_magic(text):
@@ -89,7 +89,12 @@ def _expand(text: str) -> Iterator[Path]:
         )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path) -> Iterator[Path]:
+    """The images below a folder, in alphabetical order; links are followed, hidden files and our results are skipped.
+
+    Raises `SteerAnomalyError` for a folder that cannot be listed.
+    """
+
     def refuse(error: OSError) -> None:
         raise SteerAnomalyError(f"cannot list the folder {error.filename}: {error.strerror}") from error
 
@@ -118,7 +123,7 @@ def _match(pattern: str) -> Iterator[Path]:
         if path.is_file() and is_image_name(path.name):
             yield path
         elif path.is_dir() and "**" not in pattern:  # with ** the files below come as matches of their own
-            yield from _walk(path)
+            yield from images_below(path)
 
 
 def _read_list(path: Path) -> Iterator[Path]:
@@ -132,7 +137,7 @@ def _read_list(path: Path) -> Iterator[Path]:
     for line in map(str.strip, lines):
         if line and not line.startswith("#"):
             entry = path.parent / line
-            yield from _walk(entry) if entry.is_dir() else [entry]
+            yield from images_below(entry) if entry.is_dir() else [entry]
 
 
 def _roots_of(text: str) -> list[Path]:
