@@ -52,9 +52,9 @@ class Empty:
         return self.inspector
 
     def versions(self, name):
-        from anomaly.line.versions import Versions
+        from anomaly.line.versions import versions_of
 
-        return Versions(self.folder / f"{name}.profile")
+        return versions_of(self.folder, name)
 
 
 def picture(level=40, side=16, format="PNG", **how):

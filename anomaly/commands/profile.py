@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anomaly.commands.profile_versions import back, history
 from anomaly.commands.profiles import read_profile
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ def extend(
     new, looks, contents = scored_alone(seen, inspector, known.promise.scoring)
     longer = profiles.extend(known, new, contents, looks, best_effort=best_effort)
     _write(longer, out, overwrite)
+
+
+profile.add_command(history)
+profile.add_command(back)
 
 
 def _write(made: Profile, out: Path, overwrite: bool) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from anomaly.inspection import Inspection
-from anomaly.line.photographs import levels_png, packed
 from anomaly.line.store import now
+from anomaly.line.uploaded import levels_png, packed
 from anomaly.pictures.encode import to_float_tiff, to_mask_png
 from anomaly.pictures.overlay import ColorScale, outlines
 from anomaly.runs.company_previews import said_at_highest

@@ -12,9 +12,9 @@ from fastapi.concurrency import run_in_threadpool
 from anomaly.decision.calibrating import Wish
 from anomaly.line.answers import Answer, Applied, Asked, Back, BatchAnswer, FeedbackGiven, Refused, answer_of
 from anomaly.line.limits import Refusal
-from anomaly.line.photographs import UnusablePhoto, evidence_jpeg, layer_webp, photo_jpeg, unpacked
 from anomaly.line.service import Service
 from anomaly.line.store import today
+from anomaly.line.uploaded import UnusablePhoto, evidence_jpeg, layer_webp, photo_jpeg, unpacked
 from anomaly.line.uploads import Upload, read_upload
 from anomaly.pictures.overlay import ColorScale
 

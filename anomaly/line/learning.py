@@ -23,9 +23,9 @@ from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import content_hash
 from anomaly.inspector import Inspector
 from anomaly.line.batching import Batcher
-from anomaly.line.photographs import Photographs, UnusablePhoto
 from anomaly.line.shelf import Ready, Shelf
 from anomaly.line.store import Store
+from anomaly.line.uploaded import Photographs, UnusablePhoto
 from anomaly.line.versions import Version
 from anomaly.prompts import object_name
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from anomaly.decision.split import thumbnail
-from anomaly.line.photographs import Photographs, UnusablePhoto
 from anomaly.line.store import Store
+from anomaly.line.uploaded import Photographs, UnusablePhoto
 
 MOST = 60  # pictures that are compared
 KEPT = 500  # thumbnails in memory
@@ -42,7 +42,7 @@ class Neighbours:
         _, address, said = min(near)
         return {"picture": address, "said": said}
 
-    def _candidates(self, part: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str, str]]:
+    def _candidates(self, part: Mapping[str, Any]) -> list[tuple[dict[str, Any], str, str]]:
         goods = [
             (one, f"/v1/goods/{one['content']}?size=large", f"good picture {one['name'] or ''}".strip())
             for one in self._store.goods(part["profile"] or "")

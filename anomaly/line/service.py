@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from anomaly.line.learning import Learner
 from anomaly.line.limits import Limits, Refusal
 from anomaly.line.measures import Measures
 from anomaly.line.neighbours import Neighbours
-from anomaly.line.photographs import Photographs, UnusablePhoto
 from anomaly.line.shelf import Ready, Shelf
 from anomaly.line.store import Store
+from anomaly.line.uploaded import Photographs, UnusablePhoto
 from anomaly.pictures.overlay import ColorScale
 from anomaly.prompts import object_name
 
 LONGEST_PART = 100  # characters of a part's name
 READING = 2  # threads that decode pictures
+TOO_LATE = "expected the picture's turn to come, it waited too long; send it again"
 CLEANED = 200  # parts after which old photographs are removed
 log = logging.getLogger("steer_anomaly.line")
 
@@ -81,23 +82,35 @@ class Service:
         with self.batcher.arriving():
             inspector, ready, called = await loop.run_in_executor(self._reading, self._who, profile, part)
             photo, image = await loop.run_in_executor(self._reading, self._photo, data)
-            try:
-                queued = self.batcher.submit(inspector, called, image)
-            except (Full, Stopped) as error:
-                self.photographs.remove([photo])
-                raise _busy(error) from error
-        try:
-            found = await asyncio.wait_for(asyncio.wrap_future(queued), self.limits.answer_seconds)
-        except TimeoutError as error:
-            raise Refusal(
-                503, "too-late", "the picture waited too long; send it again", self.batcher.seconds
-            ) from error
-        if isinstance(found, NotJudged):
-            raise Refusal(422, "not-judged", f"{found}; look at the picture, it is neither ok nor a defect")
+            queued = self._queued(inspector, called, image, photo)
+        found = await self._judged(queued, photo)
         record = await loop.run_in_executor(self._reading, self._record, found, image, ready, name, photo)
-        number = await self._kept(record)
+        number = await self._kept(record, photo)
         self._count(number, record, found, ready, began)
         return answer_of(number, record, found if maps else None)
+
+    def _queued(self, inspector: Inspector, part: str, image: np.ndarray, photo: str) -> Future:
+        try:
+            return self.batcher.submit(inspector, part, image)
+        except (Full, Stopped) as error:
+            self.photographs.remove([photo])
+            raise _busy(error) from error
+
+    async def _judged(self, queued: Future, photo: str) -> Inspection:
+        """What was found; the photograph of a part without an answer is not kept."""
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(queued), self.limits.answer_seconds)
+            if isinstance(found, NotJudged):
+                raise Refusal(
+                    422, "not-judged", f"{found}; look at the picture, it is neither ok nor a defect"
+                )
+            return found
+        except TimeoutError as error:
+            self.photographs.remove([photo])
+            raise Refusal(503, "too-late", TOO_LATE, self.batcher.seconds) from error
+        except BaseException:
+            self.photographs.remove([photo])
+            raise
 
     def _who(self, profile: str | None, part: str | None) -> tuple[Inspector, Ready | None, str]:
         """Who judges it, and what the part is called."""
@@ -149,10 +162,11 @@ class Service:
             profile=ready.name if ready else None, version=ready.version.number if ready else None,
         )  # fmt: skip
 
-    async def _kept(self, record: dict[str, Any]) -> int:
+    async def _kept(self, record: dict[str, Any], photo: str) -> int:
         try:
             return await asyncio.wrap_future(self.store.add(record))
         except sqlite3.Error as error:
+            self.photographs.remove([photo])
             raise self._no_space(error) from error
 
     def _no_space(self, error: Exception) -> Refusal:

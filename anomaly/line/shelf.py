@@ -17,7 +17,7 @@ from anomaly.decision.profile_file import load
 from anomaly.decision.profiled import arguments_of
 from anomaly.errors import SteerAnomalyError
 from anomaly.inspector import Inspector
-from anomaly.line.versions import SUFFIX, Version, Versions, is_name
+from anomaly.line.versions import SUFFIX, Version, Versions, is_name, versions_of
 from anomaly.model_files import FoundModel, find_model
 from steervit.weights.catalogue import is_name as is_listed
 
@@ -77,12 +77,7 @@ class Shelf:
 
     def versions(self, name: str) -> Versions:
         """The versions of a profile of that name, there or not. Raises `SteerAnomalyError` for what is no name."""
-        if not is_name(name):
-            raise SteerAnomalyError(
-                "expected a name of letters, digits, blanks, - and _, 64 at most, got another one; choose such as "
-                "'left flange'"
-            )
-        return Versions(self.folder / f"{name}{SUFFIX}")
+        return versions_of(self.folder, name)
 
     def inspector(self, profile: Profile) -> Inspector:
         """An inspector that judges by `profile`, with the model that is in memory."""

@@ -120,3 +120,13 @@ class Versions:
 def is_name(name: str) -> bool:
     """Whether a profile may be called so: letters, digits, blanks, `_`, `-` and `.` within, 64 at most; no path."""
     return NAME.fullmatch(name) is not None and ".." not in name
+
+
+def versions_of(folder: Path, name: str) -> Versions:
+    """The versions of the profile `name` in `folder`. Raises `SteerAnomalyError` for what is no name."""
+    if not is_name(name):
+        raise SteerAnomalyError(
+            "expected a profile's name of letters, digits, blanks, - and _, 64 at most, got another one; choose "
+            "such as 'left flange'"
+        )
+    return Versions(folder / f"{name}{SUFFIX}")
