@@ -23,6 +23,7 @@ class Together(FakeInspector):
     """A picture is as odd as it is brighter than the mean picture of the set; counts what it observes."""
 
     mutual = True
+    description_hash = "ab" * 32
     stop_at = None  # images concluded until it is "killed"
 
     def observe(self, images, object):

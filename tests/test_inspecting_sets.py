@@ -26,6 +26,8 @@ INFO = {"object": "part", "settings": {"model": "fake"}}
 class SetInspector:
     """A pixel is as odd as it is brighter than the mean of the set."""
 
+    description_hash = "ab" * 32
+
     def __init__(self, fails_at: int | None = None) -> None:
         self.observed, self.fails_at = 0, fails_at
 
@@ -43,14 +45,14 @@ class SetInspector:
         own[own == 255] = np.nan  # a picture that the model cannot look at
         patches = np.random.default_rng(int(image[0, 0, 0])).random((2, 3, 4), np.float32)
         return Observation(own, image.shape[:2], image.shape[:2], object, {"lines": own / 3}, 5.0,
-                           Description(patches, f"{image[0, 0, 0]}", (patches[::-1],)))  # fmt: skip
+                           Description(patches, f"{image[0, 0, 0]:08x}"))  # fmt: skip
 
     def compare_all(self, observed, object, folder):
         return np.float32(np.mean([one.own.mean() for one in observed]))
 
     def conclude(self, observation, mean):
         heatmap = np.kron(observation.own - mean, np.ones((2, 2), np.float32))
-        if observation.description.content == "77":
+        if observation.description.content == f"{77:08x}":
             return NotJudged("nothing to compare it with")
         return Inspection(float(heatmap.max()), None, heatmap, heatmap > 1e9, (), None, "part", "fake")
 
@@ -78,7 +80,7 @@ def test_every_image_is_judged_by_what_all_are_like(paths, tmp_path):
 def test_an_interrupted_run_observes_nothing_twice_and_ends_alike(paths, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         inspect(paths, tmp_path / "out", SetInspector(fails_at=3), batch_size=1)
-    kept = len(list((tmp_path / "out/observations").iterdir()))
+    kept = len(list((tmp_path / "out/observations").glob("*.npz")))
     again = SetInspector()
     rows = inspect(paths, tmp_path / "out", again)
     assert kept >= 1 and again.observed == 6 - kept
@@ -112,16 +114,21 @@ def test_what_fails_is_no_part_of_the_set(paths, tmp_path):
 def test_an_observation_comes_back(tmp_path):
     image = np.full((4, 6, 3), 9, np.uint8)
     observation = replace(SetInspector()._observe(image, "part"), look=look(image))
-    kept = Observations(tmp_path)
+    kept = Observations(tmp_path, "ab" * 32)
     kept.save("a/b", observation, (3, 4))
+    kept.save("copy", observation, (3, 4))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1  # patches are kept once for all copies
     found = kept.load("a/b")
     assert kept.has("a/b", (3, 4)) and not kept.has("a/b", (3, 5)) and not kept.has("a/c", (3, 4))
     assert np.array_equal(found.own, observation.own) and found.own.dtype == np.float32
     assert np.array_equal(found.evidence["lines"], observation.evidence["lines"])
     assert (found.size_hw, found.seen_hw, found.object, found.milliseconds) == ((4, 6), (4, 6), "part", 5.0)
     assert found.look == observation.look  # or the gate would be silent in company
-    assert found.description.content == "9" and len(found.description.turned) == 1
+    assert found.description.content == f"{9:08x}" and found.description.grid == (2, 3)
+    assert "patches" not in vars(found.description)  # which are not read before they are needed
     np.testing.assert_allclose(found.description.patches, observation.description.patches, rtol=1e-3)
+    next(tmp_path.rglob("*.safetensors")).write_bytes(b"torn")
+    assert not kept.has("copy", (3, 4))
     kept.path_of("a/b").write_bytes(b"torn")
     assert not kept.has("a/b", (3, 4))
 

@@ -107,7 +107,8 @@ def inspect(
     try:
         with ResultFolder(out, run_info(inspector, part), overwrite, save=save) as folder:
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
-            _say_another_part(folder, paths)
+            if known is None:  # a profile's gate says it of each photograph
+                _say_another_part(folder, paths)
             counts = folder.counts()
             drift = _follow(folder, paths, known) if known else None
     except KeyboardInterrupt:
@@ -214,11 +215,13 @@ def _inspect_all(
 
     from anomaly.pictures.inputs import input_roots
     from anomaly.runs.inspecting import inspect_into
-    from anomaly.runs.inspecting_sets import done_as_a_set, inspect_set_into
+    from anomaly.runs.inspecting_sets import done_as_a_set, inspect_set_into, was_another_set
 
     pending = folder.pending(paths)
     if inspector.mutual and not done_as_a_set(folder, paths):
         pending = paths
+        if was_another_set(folder, paths):
+            click.echo("The set of images has changed: all of them are compared anew", err=True)
     if len(pending) < len(paths):
         click.echo(f"{len(paths) - len(pending)} of {len(paths)} images are done already", err=True)
     if pending:

@@ -49,7 +49,7 @@ def inspect_category_as_set(
 
     Raises `SteerAnomalyError` for fewer than two images of different content, and when files cannot be written.
     """
-    kept = Observations(observations_of(category))
+    kept = Observations(observations_of(category), inspector.description_hash)
     problems = list(_observe(inspector, category, kept, processes, batch_size, progress))
     unseen = {problem.file for part in processes.gather(problems) for problem in part}
     sound = [sample for sample in category.images.samples if str(sample.image) not in unseen]
@@ -112,7 +112,7 @@ def _compare(
     def compared() -> Any:
         with explained("what is compared", category.out, None):
             observed = (kept.load(sample.key) for sample in sound)
-            return inspector.compare_all(observed, category.images.object, kept.folder / "compared")
+            return inspector.compare_all(observed, category.images.object, kept.compared)
 
     comparison = compared() if processes.leads else None
     processes.wait()

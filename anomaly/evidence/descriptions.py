@@ -6,7 +6,9 @@ Knows neither the network that made them nor what they are compared with. Letter
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,6 +40,27 @@ class Description:
     def rows(self) -> np.ndarray:
         """All patches, those of the turned picture too, (N, C)."""
         return np.concatenate([one.reshape(-1, self.channels) for one in (self.patches, *self.turned)])
+
+
+class Unread(Description):
+    """A description of known grid and content whose patches `read` gives when they are asked for."""
+
+    _read: Callable[[], np.ndarray]
+    _grid: tuple[int, int]
+
+    def __init__(self, read: Callable[[], np.ndarray], grid: tuple[int, int], content: str) -> None:
+        for name, value in {"_read": read, "_grid": grid, "content": content, "turned": ()}.items():
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def patches(self) -> np.ndarray:
+        """See `Description`."""
+        return self._read()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """See `Description`."""
+        return self._grid
 
 
 def content_hash(image: np.ndarray) -> str:

@@ -50,7 +50,8 @@ def inspect_set_into(
     `observed` is told of each image that stage one is done with. Images that cannot be read or judged become rows of
     their own and are no part of the set. Raises `OutputError` when the folder cannot be written to.
     """
-    kept, key = Observations(folder.path / "observations"), _set_of(paths)
+    kept = Observations(folder.path / "observations", inspector.description_hash)
+    key = _set_of(paths)
     names = {path: folder.name_of(relative_name(path, roots), path) for path in paths}
     pending = unobserved(kept, {name: path for path, name in names.items()})
     failures: dict[Path, Failure] = {}
@@ -66,7 +67,7 @@ def inspect_set_into(
         comparison = inspector.compare_all(
             _loaded(kept, [names[path] for path in sound], called),
             part,
-            folder.path / "observations" / "compared",
+            kept.compared,
         )
     paths_of = {names[path]: path for path in sound}
 
@@ -115,6 +116,12 @@ def done_as_a_set(folder: ResultFolder, paths: Sequence[Path]) -> bool:
     key = _set_of(paths)
     rows = {row.path: row.set for row in folder.rows.values()}
     return all(rows.get(os.path.abspath(path)) == key for path in paths)  # noqa: PTH100  links are not followed
+
+
+def was_another_set(folder: ResultFolder, paths: Sequence[Path]) -> bool:
+    """Whether what the folder holds was compared within a set that was not this one."""
+    key = _set_of(paths)
+    return any(row.set not in (None, key) for row in folder.rows.values())
 
 
 def _set_of(paths: Sequence[Path]) -> str:

@@ -37,6 +37,10 @@ class Observing(Protocol):
 class SetInspector(Observing, Protocol):
     """What a run over a set needs of it besides."""
 
+    @property
+    def description_hash(self) -> str:
+        """SHA-256 in hex of how patches are described."""
+
     def compare_all(self, observed: Iterable[Observation], object: str, folder: Path) -> Any:
         """What `conclude` is given besides each observation; goes through all of them once, may keep files."""
 
@@ -70,13 +74,19 @@ def observe_all(
             paths,
             lambda path: Photo(path, read_image(path), stamp_of(path)),
             lambda photos: inspector.observe([photo.image for photo in photos], part),
-            lambda _, found: (
-                None if np.isfinite(found.own).all() else "the model gave values that are not finite"
-            ),
+            lambda _, found: _why_not(found),
             write,
             batch_size=batch_size,
             workers=workers,
         )
+
+
+def _why_not(found: Observation) -> str | None:
+    patches = found.description.patches if found.description else np.zeros(1)
+    with np.errstate(over="ignore"):
+        half = patches.astype(np.float16)  # as they are kept
+    sound = np.isfinite(found.own).all() and np.isfinite(half).all()
+    return None if sound else "the model gave values that are not finite"
 
 
 def unobserved(kept: Observations, files: Mapping[str, Path]) -> dict[Path, str]:
