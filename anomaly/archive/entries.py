@@ -11,7 +11,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,6 +32,7 @@ PATHS = (
     "file_name",
 )  # columns of a table, the first that is there
 TIMES = ("taken", "time", "timestamp", "date")
+EPOCH = datetime.fromtimestamp(0, UTC)
 BATCH = 16_384  # rows of a table at a time
 
 
@@ -117,7 +118,7 @@ def _local(path: str) -> Entry:
         status = Path(absolute).stat()
     except OSError:
         return Entry(named, "missing")
-    taken = datetime.fromtimestamp(status.st_mtime, UTC)
+    taken = EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)  # a float's seconds would round
     return Entry(named, f"{status.st_size}-{status.st_mtime_ns}", status.st_size, taken)
 
 
