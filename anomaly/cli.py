@@ -17,6 +17,7 @@ from anomaly import __version__
 from anomaly.commands import exit_codes
 from anomaly.commands.archive import archive
 from anomaly.commands.calibrate import calibrate
+from anomaly.commands.camera import camera
 from anomaly.commands.datasets import datasets
 from anomaly.commands.eval import eval_command
 from anomaly.commands.inspect import inspect
@@ -90,8 +91,8 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    inspect, judge, calibrate, profile, serve, watch, archive, eval_command, score, train, prompts, models,
-    datasets, vectors,
+    inspect, judge, calibrate, profile, serve, watch, camera, archive, eval_command, score, train, prompts,
+    models, datasets, vectors,
 ):  # fmt: skip
     main.add_command(command)
 
