@@ -237,6 +237,8 @@ def _run(
 
 def _tell(bar: Any, progress: Progress) -> None:
     """The bar says images/s of this run and the time left; failures are of all."""
+    if bar.disable:
+        return
     if bar.initial == 0 and bar.n == 0 and progress.done:
         bar.initial = bar.n = bar.last_print_n = progress.done
         bar.start_t = bar.last_print_t = time.time()
