@@ -1,0 +1,118 @@
+"""Whether the memory of `steer-anomaly archive` stays flat: the samples repeated under new names, reading included.
+
+    python benchmarks/archive_memory.py --images 20000 --workers 2 --minutes 90
+
+Prints the memory of the driver and its workers together (PSS: what is shared counts once) at every 5 % of the images,
+and how much the last fifth has over the second. Linux only. `--minutes` ends it early and says how far it came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+EVERY = 5.0  # seconds
+
+
+def main() -> None:
+    """Make the archive, run the command, watch it, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=90)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        repeat(folder / "img", options.images)
+        command = [
+            sys.executable,
+            "-m",
+            "anomaly.cli",
+            "archive",
+            str(folder / "img"),
+            "--object",
+            "part",
+            "--quiet",
+        ]
+        command += ["--out", str(folder / "table"), "--workers", str(options.workers)]
+        process = subprocess.Popen(command, cwd=HERE)
+        try:
+            watched(process, folder / "table", options.images, options.minutes * 60)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def repeat(folder: Path, images: int) -> None:
+    """The samples of this repository under new names, in folders of a thousand; files of their own."""
+    samples = sorted((HERE / "docs" / "samples").rglob("*.jpg"))
+    for number, sample in zip(range(images), itertools.cycle(samples), strict=False):
+        path = folder / f"{number // 1000:04}" / f"{number:07}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sample, path)
+
+
+def watched(process: subprocess.Popen, table: Path, images: int, seconds: float) -> None:
+    """Print memory by images done until the run or the time is over."""
+    began, seen, told = time.monotonic(), [], -1
+    while process.poll() is None and time.monotonic() - began < seconds:
+        time.sleep(EVERY)
+        done, memory = len(list((table / "images").rglob("*.parquet"))), sum(map(pss, tree(process.pid)))
+        seen.append((done, memory))
+        shards = -(-images // rows_of_a_shard(table, images))
+        if done * 20 // shards > told and memory:
+            told = done * 20 // shards
+            seconds_in = time.monotonic() - began
+            print(
+                f"{done * images // shards:7} images {memory / 1e6:7.0f} MB {seconds_in:6.0f} s", flush=True
+            )
+    minutes = (time.monotonic() - began) / 60
+    known = [memory for done, memory in seen if done and memory]
+    fifth = max(1, len(known) // 5)
+    early, late = statistics.median(known[fifth : 2 * fifth]), statistics.median(known[-fifth:])
+    done = min(images, seen[-1][0] * rows_of_a_shard(table, images))
+    print(f"{done} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)")
+    print(
+        f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {late / early - 1:+.1%}; most {max(known) / 1e6:.0f} MB"
+    )
+
+
+def rows_of_a_shard(table: Path, images: int) -> int:
+    """Images in a file of the table."""
+    from anomaly.archive.manifest import shard_rows
+
+    return shard_rows(images)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found, todo = [], [pid]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        try:
+            todo += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def pss(pid: int) -> int:
+    """Bytes of memory of a process; what it shares with others counts in parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+if __name__ == "__main__":
+    main()
