@@ -2,12 +2,12 @@
 
     python benchmarks/watch_kills.py --kills 200
     python benchmarks/watch_kills.py --kills 20 --profile flange.profile --pictures docs/samples/flanges/test
-    python benchmarks/watch_kills.py --kills 0 --profile flange.profile --pictures docs/samples/flanges/test --latency 40
+    python benchmarks/watch_kills.py --kills 0 --latency 40 --profile flange.profile --pictures PICTURES
 
-Pictures are written in pieces, or moved in, under names that come again, while the process that watches is killed
-with SIGKILL at random moments. Without `--profile` it judges brightness, so that a start costs no model; with it, it is
-`steer-anomaly watch` itself. `--latency N` adds pictures one by one and measures from the last byte to the verdict's line
-in the journal. With the same seed the same pictures come; when a kill hits is up to the machine.
+Pictures are written in pieces, or moved in, under names that come again, while the process that watches is killed with
+SIGKILL at random moments. Without `--profile` it judges brightness, so that a start costs no model; with it, it is
+`steer-anomaly watch` itself. `--latency N` adds pictures one by one and measures from the last byte to the verdict's
+line in the journal. With the same seed the same pictures come; when a kill hits is up to the machine.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""Files that arrive: whole ones only, in order, once."""
+
+import time
+
+import pytest
+
+from anomaly.line.arrivals import Arrivals, Events
+
+SETTLE = 0.06
+
+
+def arrivals_of(folder, known=lambda path, stamp: False, skip=()):
+    return Arrivals(folder, known, skip, SETTLE)
+
+
+def names(found):
+    return [one.path.name for one in found]
+
+
+def test_a_file_is_handed_out_once_when_it_stands_still(tmp_path):
+    arrivals = arrivals_of(tmp_path)
+    file = tmp_path / "a.png"
+    file.write_bytes(b"half")
+    arrivals.look()
+    assert arrivals.ready() == [] and arrivals.waiting == 1
+    time.sleep(SETTLE)
+    file.write_bytes(b"the whole")  # it went on
+    assert arrivals.ready() == []
+    time.sleep(SETTLE)
+    (found,) = arrivals.ready()
+    assert found.path == file and found.stamp == (9, file.stat().st_mtime_ns)
+    assert arrivals.ready() == [] and arrivals.waiting == 0
+
+
+def test_the_oldest_comes_first_and_what_is_no_picture_never(tmp_path):
+    import os
+
+    for number, name in enumerate(["c.png", "a.jpg", "sub/b.tif", "notes.txt", ".hidden.png", ".tmp/d.png"]):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+        os.utime(file, (1000 + number, 1000 + number))
+    arrivals = arrivals_of(tmp_path)
+    arrivals.look()
+    time.sleep(SETTLE)
+    assert names(arrivals.ready()) == ["c.png", "a.jpg", "b.tif"]
+
+
+def test_what_is_known_or_skipped_or_gone_is_not_handed_out(tmp_path):
+    for name in ("known.png", "out/overlay.png", "gone.png", "new.png"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    arrivals = arrivals_of(tmp_path, lambda path, stamp: path.name == "known.png", [tmp_path / "out"])
+    arrivals.look()
+    arrivals.look(tmp_path / "out" / "overlay.png")
+    arrivals.look(tmp_path / "nothing.png")
+    (tmp_path / "gone.png").unlink()
+    time.sleep(SETTLE)
+    assert names(arrivals.ready()) == ["new.png"]
+
+
+def test_one_that_could_not_be_read_keeps_the_time_it_has_waited(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    arrivals = arrivals_of(tmp_path)
+    arrivals.look()
+    time.sleep(SETTLE)
+    (found,) = arrivals.ready()
+    arrivals.again(found)
+    assert arrivals.ready() == [found]
+
+
+def test_events_name_files_written_and_moved_in(tmp_path):
+    pytest.importorskip("watchfiles")
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    events = Events(inbox)
+    try:
+        time.sleep(0.2)
+        (tmp_path / "moved.png").write_bytes(b"x")
+        (tmp_path / "moved.png").rename(inbox / "moved.png")
+        (inbox / "written.png").write_bytes(b"x")
+        found, until = set(), time.monotonic() + 5
+        while len(found) < 2 and time.monotonic() < until:
+            found |= {path.name for path in events.wait(0.1)}
+        assert found == {"moved.png", "written.png"}
+    finally:
+        events.close()
+    assert not events.alive
