@@ -114,3 +114,23 @@ def test_the_published_network_is_taken():
     embed.load_eyes(SHA256, local_only=True)
     assert not torch.allclose(embed.seen(images()), before, atol=1e-2)
     assert not embed.eyes.training
+
+
+def test_channels_mirror_images_and_the_scale_that_is_set_once():
+    embed = HybridPatchEmbed(64, 8, 3, 24).eval()
+    assert len(embed.channels) == FEATURES + SEEN == len(embed.ordinary)
+    raw, standard = (
+        embed.channels[FEATURES:][: hybrid.RAW],
+        embed.channels[FEATURES + hybrid.RAW :][: hybrid.RAW],
+    )
+    assert torch.equal(raw, standard) and raw.min() > embed.channels[:FEATURES].max()
+    assert len(embed.channels.unique()) == embed.channels.max() + 1
+    features = torch.rand(4, 4, FEATURES + SEEN)
+    mirrored = embed.mirrored(features, [1])
+    assert torch.equal(mirrored[..., FEATURES:], features[:, [3, 2, 1, 0], FEATURES:])
+    assert torch.equal(mirrored[..., :FEATURES], WhitenedPatchEmbed.mirrored(features[..., :FEATURES], [1]))
+    embed.calibrate(features.flatten(0, 1))
+    assert torch.allclose(embed.ordinary, features.flatten(0, 1).mean(0), atol=1e-6)
+    before = embed.seen_std.clone()
+    embed.calibrate(3 * features.flatten(0, 1))
+    assert torch.equal(embed.seen_std, before) and not (before == 1).any()

@@ -39,7 +39,7 @@ def test_a_shipped_recipe_heads_itself_and_comes_back_from_its_own_text(name, tm
 def test_every_wanted_recipe_is_there_and_none_is_called_like_a_command():
     trunks = {"dinov2-base", "dinov2-base-released", "dinov2-small", "dinov2-large"}
     trunks |= {"siglip-base", "siglip2-base", "mae-base"}
-    wanted = {f"steervit-{trunk}" for trunk in trunks} | {"nano", "nano-words", "smoke"}
+    wanted = {f"steervit-{trunk}" for trunk in trunks} | {"nano", "nano-words", "nano-eyes", "smoke"}
     parts = ("gated-ffn", "ungated", "linear-projector", "late-fusion", "pointing", "roberta-base")
     wanted |= {f"ablation-{part}" for part in (*parts, "data-25", "data-50", "data-100")}
     assert set(NAMES) == wanted

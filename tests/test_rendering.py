@@ -12,6 +12,7 @@ from steervit.nano.scenes.assortment import PARTS, any_recipe
 from steervit.nano.scenes.camera import any_camera
 from steervit.nano.scenes.colours import name_colour
 from steervit.nano.scenes.defects import DEFECTS, any_kind, damage
+from steervit.nano.scenes.patched import patched_scene
 from steervit.nano.scenes.photos import PhotoSource
 from steervit.nano.scenes.scene import render_scene
 from steervit.nano.scenes.sentences import KINDS, place_of, sentences
@@ -278,3 +279,19 @@ def test_shards_from_the_command_line(tmp_path, photo_folder):
     (path,) = (tmp_path / "out").glob("*.npz")
     with np.load(path) as stored:
         assert len(json.loads(str(stored["index"]))) == 2
+
+
+def test_exchanged_areas_change_the_picture_and_may_be_wide(photo_folder):
+    photos = PhotoSource(photo_folder)
+    drawn = [patched_scene(np.random.default_rng(seed), SIZE, photos) for seed in range(40)]
+    again = patched_scene(np.random.default_rng(3), SIZE, photos)
+    assert np.array_equal(again.image, drawn[3].image) and np.array_equal(again.defects, drawn[3].defects)
+    assert all(scene.image.shape == (SIZE, SIZE, 3) and scene.image.dtype == np.uint8 for scene in drawn)
+    good = [scene for scene in drawn if not scene.marks]
+    assert 5 < len(good) < 20 and all(not scene.defects.any() for scene in good)
+    shares = [mark.mask.mean() for scene in drawn for mark in scene.marks]
+    assert min(shares) < 0.02 and 0.2 < max(shares) <= 0.42
+    assert {mark.kind for scene in drawn for mark in scene.marks} <= set(DEFECTS)
+    assert all(sentences(scene, np.random.default_rng(0)) for scene in drawn)
+    without = patched_scene(np.random.default_rng(1), SIZE)
+    assert without.layers["object"].any()

@@ -7,6 +7,7 @@ Letters: B images, S pixels a side, N = g x g patches, C channels, E features of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steervit.nano.eyes import SHA256, SPREADS, WIDTHS, Eyes, EyesError
-from steervit.nano.filters import FEATURES, NEIGHBOURS, describe_patches, oddness
+from steervit.nano.filters import CHANNELS, FEATURES, NEIGHBOURS, describe_patches, oddness
 from steervit.nano.trunk import Described, WhitenedPatchEmbed, nano_trunk
 
 RAW = 2 * WIDTHS[0] + WIDTHS[1] + WIDTHS[2]  # of the finest stage, mean and maximum over the patch
@@ -60,10 +61,14 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
         self.eyes = Eyes()
         self.register_buffer("seen_mean", torch.zeros(SEEN))
         self.register_buffer("seen_std", torch.ones(SEEN))
-        last = nn.Linear(HIDDEN, embed_dim)
-        nn.init.zeros_(last.weight)  # at first the trunk sees what the filters see
+        self.look = nn.Sequential(nn.Linear(SEEN, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, embed_dim))
+        self.look_away()
+
+    def look_away(self) -> None:
+        """See, until it is trained, what the filters see."""
+        last: Any = self.look[-1]
+        nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.look = nn.Sequential(nn.Linear(SEEN, HIDDEN), nn.GELU(), last)
 
     def load_eyes(self, sha256: str, local_only: bool = False) -> None:
         """Take the published weights of the network, if `sha256` names them.
@@ -96,6 +101,30 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
             seen.to(next(self.look.parameters()).dtype)
         )
 
+    @property
+    def channels(self) -> Tensor:
+        """As `WhitenedPatchEmbed.channels`: what the network says, raw and standardised, is one channel."""
+        raw, odd = torch.arange(RAW), torch.arange(RAW, RAW + ODD)
+        return torch.cat([super().channels, CHANNELS + torch.cat([raw, raw, odd])])
+
+    @property
+    def ordinary(self) -> Tensor:
+        """See `WhitenedPatchEmbed.ordinary`."""
+        return torch.cat([self.mean, self.seen_mean])
+
+    @staticmethod
+    def mirrored(features: Tensor, axes: Sequence[int]) -> Tensor:
+        """See `WhitenedPatchEmbed.mirrored`; to the network a mirrored image is nearly the same."""
+        filtered = WhitenedPatchEmbed.mirrored(features[..., :FEATURES], axes)
+        return torch.cat([filtered, features[..., FEATURES:].flip(list(axes))], -1)
+
+    def calibrate(self, features: Tensor) -> None:
+        """See `WhitenedPatchEmbed.calibrate`; each of the two halves once."""
+        super().calibrate(features[:, :FEATURES])
+        if bool((self.seen_std == 1).all()):
+            self.seen_mean.copy_(features[:, FEATURES:].mean(0))
+            self.seen_std.copy_(features[:, FEATURES:].std(0) + 1e-2)
+
     def describe(self, images: Tensor) -> tuple[Tensor, Described]:
         """As `WhitenedPatchEmbed.describe`: what is said of each patch is the filters' word."""
         filtered, lines = describe_patches(images.float(), self.patch_size[0])
@@ -105,7 +134,9 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
 
 def hybrid_trunk(image_size: int, **sizes: Any) -> Any:
     """`nano_trunk` with the hybrid patch embedding, untrained, the network's weights random."""
-    return nano_trunk(image_size, patch_embed=HybridPatchEmbed, **sizes)
+    trunk: Any = nano_trunk(image_size, patch_embed=HybridPatchEmbed, **sizes)
+    trunk.patch_embed.look_away()  # timm draws the weights of all linear layers anew
+    return trunk
 
 
 def _listed(maps: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from steervit.training.losses import patch_fractions
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8  # images filtered together
+WIDE = 0.1  # share of patches with a defect from which it cannot be odd: it is what much of the image is
 DEFECT = 0.15  # covered fraction from which a patch counts as one of a defect
 SAME = 0.005  # mean difference of features kept as float16 to the same ones computed again
 
@@ -73,7 +74,7 @@ class FeatureCache:
         """Compute the features and targets of one shard and write them whole.
 
         features (scenes, h, w, F) float16; targets (sentences, h, w) uint8, the covered fraction x 255; salience
-        (scenes,) float32, the AUROC of their oddness for the patches of any defect, NaN without one.
+        (scenes,) float32, the AUROC of their oddness for the patches of any defect, NaN without one and for wide ones.
         """
         features: list[Tensor] = []
         targets: list[Tensor] = []
@@ -126,7 +127,7 @@ class FeatureCache:
 
 def _salience(features: Tensor, target: Tensor) -> float:
     defects = (target > DEFECT * 255).flatten().numpy()
-    if defects.all() or not defects.any():
+    if defects.mean() > WIDE or not defects.any():
         return float("nan")
     return float(roc_auc_score(defects, standard_scores(oddness(features.flatten(0, 1))).numpy()))
 
@@ -134,8 +135,8 @@ def _salience(features: Tensor, target: Tensor) -> float:
 class CachedScenes:
     """The scenes of shards by number. Only file names are held, so that other processes can be given it.
 
-    Left out are scenes whose defects stand out less than `salience`: photographs of parts that are worth a
-    label show their defects more clearly than a renderer does. Raises ValueError when no scene is left.
+    Left out are scenes whose defects, not being wide, stand out less than `salience`: photographs of parts that are
+    worth a label show their defects more clearly than a renderer does. Raises ValueError when no scene is left.
     """
 
     def __init__(

@@ -18,7 +18,9 @@ from steervit.nano.filters import (
     FINE,
     POOLED,
     cell_maps,
+    channels,
     describe_patches,
+    mirror,
     oddness,
     patch_features,
 )
@@ -96,6 +98,27 @@ class WhitenedPatchEmbed(nn.Module):
         features = features.to(next(self.proj.parameters()).dtype)
         side = math.isqrt(features.shape[1])
         return self.proj(features[..., :POOLED]) + self.stem(cell_maps(features, (side, side)))
+
+    @property
+    def channels(self) -> Tensor:
+        """For each feature the channel it belongs to, (F,), from 0 on: what is silenced together in training."""
+        return channels()
+
+    @property
+    def ordinary(self) -> Tensor:
+        """The mean of each feature over training images, (F,)."""
+        return self.mean
+
+    @staticmethod
+    def mirrored(features: Tensor, axes: Sequence[int]) -> Tensor:
+        """Features (h, w, F) of the image mirrored along `axes` (0 down, 1 across)."""
+        return mirror(features, axes)
+
+    def calibrate(self, features: Tensor) -> None:
+        """Set, once, the scale of the features from those of patches of training images, (N, F)."""
+        if bool((self.std == 1).all()):  # as it is made
+            self.mean.copy_(features.mean(0))
+            self.std.copy_(features.std(0) + 1e-3)
 
     def describe(self, images: Tensor) -> tuple[Tensor, Described]:
         """Images (B, 3, S, S) in 0..1 -> tokens (B, N, D), and what the filters say of each patch."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from steervit.modeling.model import SteerViT
-from steervit.nano.filters import CHANNELS, channels, mirror
 from steervit.nano.scene_cache import CachedScenes, FeatureCache, Sentence
 from steervit.nano.scenes.shards import read_shard
 from steervit.nano.scenes.vocabulary import defect_kinds
@@ -86,13 +85,10 @@ def sample_features(scenes: Mixture, count: int) -> Iterator[Tensor]:
 
 
 def calibrate(model: SteerViT, features: Iterable[Tensor]) -> None:
-    """Set, once, the scale of nano's fixed filters from patch features (N, F) of images; others need nothing."""
+    """Set, once, the scale of nano's fixed features from those (N, F) of images; other trunks need nothing."""
     embed = model.trunk.patch_embed
-    if not isinstance(embed, WhitenedPatchEmbed):
-        return
-    measured = torch.cat([one.float() for one in features])
-    embed.mean.copy_(measured.mean(0))
-    embed.std.copy_(measured.std(0) + 1e-3)
+    if isinstance(embed, WhitenedPatchEmbed):
+        embed.calibrate(torch.cat([one.float() for one in features]))
 
 
 class SceneSupply:
@@ -103,8 +99,9 @@ class SceneSupply:
     ) -> None:
         assert data.windows is not None  # else the recipe wants whole images
         self.scenes, self.augment, self.windows = scenes, data.augment, data.windows
-        self.grid, self.channels = model.grid_size[0], channels()
-        self.mean = model.trunk.patch_embed.mean.detach().cpu().clone()
+        embed: Any = model.trunk.patch_embed
+        self.grid, self.channels = model.grid_size[0], embed.channels
+        self.ordinary, self.mirrored = embed.ordinary.detach().cpu().clone(), embed.mirrored
         self._validation = ValidationSamples(validation, Transform(data, model), per_source)
         self.validation_sources: Sequence[str] = self._validation.sources
 
@@ -128,11 +125,11 @@ class SceneSupply:
         features = scenes.features(index, rows, columns)
         targets = torch.stack([scenes.target(index, one, rows, columns) for one in chosen], -1)
         kinds = _kinds(scenes, index, there, rows, columns)
-        drawn = random.random(CHANNELS) < self.windows.feature_dropout
-        features = torch.where(torch.from_numpy(drawn)[self.channels], self.mean, features)
+        drawn = random.random(int(self.channels.max()) + 1) < self.windows.feature_dropout
+        features = torch.where(torch.from_numpy(drawn)[self.channels], self.ordinary, features)
         patches = torch.arange(self.grid**2).view(self.grid, self.grid)[rows, columns]
         if flips:
-            features, targets, kinds = mirror(features, flips), targets.flip(flips), kinds.flip(flips)
+            features, targets, kinds = self.mirrored(features, flips), targets.flip(flips), kinds.flip(flips)
         return WindowSample(
             features.flatten(0, 1),
             patches.flatten(),

@@ -119,7 +119,7 @@ def step_flops(
     mlp = model.trunk.blocks[0].mlp.fc1.out_features
     block = 2 * tokens * (4 * width**2 + 2 * width * mlp) + 4 * tokens**2 * width
     first = min(min(map(int, model.cross_attention)), depth)
-    before, after = (3, 3) if trainable == "all" else (1, 2)
+    before, after = (3, 3) if trainable in ("steering+trunk", "all") else (1, 2)
     blocks = (before * first + after * sentences * (depth - first)) * block
     steering = sum(
         _layer_flops(layer, tokens, width, text_tokens) for layer in model.cross_attention.values()

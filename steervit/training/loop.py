@@ -67,6 +67,8 @@ class Trainer:
         self.optimiser = optim.new_optimiser(self.model, self.settings)
         if self.settings.kinds and not supply.kinds:
             raise ValueError("train.kinds needs samples that say what each patch shows: set data.windows")
+        if self.settings.verdict and not supply.kinds:
+            raise ValueError("train.verdict needs samples that ask for every defect: set data.windows")
         kinds = supply.kinds if self.settings.kinds else 0
         step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(self.device)
         self.forward = Forward(step, self.settings, self.device, self._text_cache(text_cache))
@@ -81,7 +83,7 @@ class Trainer:
         self.seen: dict[str, float | None] = {"first": None, "last": None}
 
     def _text_cache(self, folder: Path | None) -> TextCache | None:
-        if self.settings.trainable != "steering":
+        if self.settings.trainable in ("steering+text", "all"):
             return None
         assert self.model.text_encoder is not None  # a recipe always has one
         kept = self.settings.text_cache

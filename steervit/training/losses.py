@@ -11,6 +11,9 @@ from torch import Tensor
 
 from steervit.training.masks.run_length import box_of
 
+TOP = 6  # patches that decide on an image
+CLEARLY = 0.3  # covered fraction of a patch from which an image counts as one with a defect
+
 
 def patch_fractions(masks: Tensor, patch: int) -> Tensor:
     """Masks (B, S, S), 0 or 1 -> the covered fraction of every patch, (B, h*w), 0..1, row by row."""
@@ -55,6 +58,21 @@ def presence_loss(logits: Tensor, fractions: Tensor, full: float = 0.25, weight:
     return F.binary_cross_entropy_with_logits(
         logits.float(), targets, pos_weight=torch.tensor(weight, device=logits.device)
     )
+
+
+def verdict_loss(logits: Tensor, fractions: Tensor) -> Tensor:
+    """Are images with defects told from good ones by their most suspicious patches? Our addition.
+
+    logits and fractions (B, n), one sentence for each image, the one on every defect. The score of an image is the mean
+    of its highest `TOP` logits: it is to be above 0 with a defect and below without, and in every pair of a batch
+    above by one. 0 in a batch without both; images between the two have no say.
+    """
+    score, most = logits.float().topk(min(TOP, logits.shape[-1]), -1).values.mean(-1), fractions.amax(-1)
+    bad, good = score[most > CLEARLY], score[most <= 0]
+    if len(bad) == 0 or len(good) == 0:
+        return score.sum() * 0
+    apart = F.softplus(1 - (bad[:, None] - good[None])).mean()
+    return (F.softplus(-bad).mean() + F.softplus(good).mean()) / 2 + apart
 
 
 def kinds_loss(logits: Tensor, kinds: Tensor) -> Tensor:

@@ -13,20 +13,25 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from steervit.modeling.model import SteerViT
+from steervit.nano.hybrid import PART
 from steervit.training.recipe import Schedule, TrainSettings
 
+EYES = f"trunk.{PART}"
 STEERING = ("cross_attention.", "connector.", "head.")
 
 
 def set_trainable(model: SteerViT, trainable: str) -> None:
-    """Let cross-attention, connector and head learn; with "steering+text" the text tower too, with "all" the trunk too.
+    """Let cross-attention, connector and head learn; with "steering+text" the text tower too, with "steering+trunk"
+    the trunk, with "all" both.
 
-    Everything else receives no gradient and stays in eval mode.
+    Everything else receives no gradient and stays in eval mode; so does what a hybrid trunk sees through.
     """
     model.eval()
-    learning = (*STEERING, "text_encoder.") if trainable == "steering+text" else STEERING
+    learning = [*STEERING]
+    learning += ["text_encoder."] if trainable in ("steering+text", "all") else []
+    learning += ["trunk."] if trainable in ("steering+trunk", "all") else []
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable == "all" or name.startswith(learning))
+        parameter.requires_grad_(name.startswith(tuple(learning)) and not name.startswith(EYES))
 
 
 def learned_state(model: SteerViT) -> dict[str, Tensor]:

@@ -76,13 +76,14 @@ class TrainSettings:
 
     steps: Positive = 500_000
     batch: Positive = 12  # images per step, over all processes together
-    trainable: Literal["steering", "steering+text", "all"] = "steering"
+    trainable: Literal["steering", "steering+text", "steering+trunk", "all"] = "steering"
     schedule: Schedule = field(default_factory=Schedule)
     betas: tuple[Number, ...] = (0.9, 0.999)
     weight_decay: Number = 0.1  # of cross-attention and head
     connector_weight_decay: Number = 0.01
     clip: Number = 1.0
     presence: Number = 0.0  # weight of the per-patch presence loss, our addition for nano
+    verdict: Number = 0.0  # weight of a loss on good against defective images; needs data.windows
     kinds: Number = 0.0  # weight of a loss that teaches the trunk what each patch shows; needs data.windows
     averaging: Share = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none
     precision: Literal["fp32", "bf16"] = "fp32"

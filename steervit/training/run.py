@@ -62,12 +62,9 @@ def _on_images(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[S
         say(str(report))
     model = prepare_model(recipe, out, lambda count: expressions(training, count))
     supply = MixtureSupply(recipe.data, training, validation, model, recipe.train.validate_samples)
-    if _untrained(recipe):
-        places = (divmod(number, recipe.train.batch) for number in range(CALIBRATION))
-        embed = model.trunk.patch_embed
-        windows.calibrate(
-            model, (embed.features(supply.training(*place).pixels[None])[0] for place in places)
-        )
+    places = (divmod(number, recipe.train.batch) for number in range(CALIBRATION))
+    embed = model.trunk.patch_embed
+    windows.calibrate(model, (embed.features(supply.training(*place).pixels[None])[0] for place in places))
     return model, supply
 
 
@@ -77,13 +74,7 @@ def _on_windows(recipe: Recipe, out: Path, say: Callable[[str], None]) -> tuple[
     scenes = windows.read_scenes(recipe, drawn, model, default_folder())
     shares = ", ".join(f"{name}: {size:,} scenes" for name, size in scenes.sizes.items())
     say(f"{shares}; features in {default_folder() / 'features'}")
-    if _untrained(recipe):
-        windows.calibrate(model, windows.sample_features(scenes, CALIBRATION_CACHED))
+    windows.calibrate(model, windows.sample_features(scenes, CALIBRATION_CACHED))
     validation = read_validation(recipe, default_folder())
     samples = recipe.train.validate_samples
     return model, windows.SceneSupply(recipe.data, scenes, validation, model, samples)
-
-
-def _untrained(recipe: Recipe) -> bool:
-    # A trunk that was trained before brings the scale of its filters with it.
-    return recipe.model.trunk_weights == "random" and recipe.model.start is None

@@ -6,8 +6,9 @@ a JSON text with every scene's object and sentences.
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -36,12 +37,12 @@ def render_shards(
     start_seed: int,
     count: int,
     size: int = 256,
-    photos: PhotoSource | None = None,
     per_shard: int = 250,
-    several: bool = False,
+    draw: Callable[[Rng], Scene] | None = None,
 ) -> list[Path]:
     """Render scenes `start_seed` .. `start_seed + count - 1` into shards of `per_shard`; existing shards are kept.
 
+    `draw` makes the scene of a generator, `size` pixels square; by default `render_scene` without photographs.
     A shard appears under its name only when it is whole, so an interrupted run can be started again.
     """
     folder = Path(out_dir)
@@ -52,24 +53,24 @@ def render_shards(
         path = folder / f"scenes-{first:08d}-{last:08d}-{size}.npz"
         paths.append(path)
         if not path.exists():
-            _write(path, range(first, last), size, photos, several)
+            _write(path, range(first, last), draw or partial(render_scene, size=size))
     return paths
 
 
-def _write(path: Path, seeds: range, size: int, photos: PhotoSource | None, several: bool) -> None:
+def _write(path: Path, seeds: range, draw: Callable[[Rng], Scene]) -> None:
     images, masks, index = [], [], []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        scene = render_scene(rng, size, photos, several=several)
+        scene = draw(rng)
         images.append(scene.image)
         entry, packed = _describe(seed, scene, rng)
         index.append(entry)
         masks.append(packed)
     blob = np.frombuffer(b"".join(masks), np.uint8)
-    partial = path.with_suffix(".part")
-    with open(partial, "wb") as file:
+    unfinished = path.with_suffix(".part")
+    with open(unfinished, "wb") as file:
         np.savez(file, images=np.stack(images), masks=blob, index=np.array(json.dumps(index)))
-    partial.replace(path)
+    unfinished.replace(path)
 
 
 def _describe(seed: int, scene: Scene, rng: Rng) -> tuple[dict, bytes]:
@@ -132,7 +133,8 @@ def main(out_dir: Path, start_seed: int, count: int, size: int, several: bool, p
 
     cv2.setNumThreads(1)
     source = PhotoSource(photos) if photos else None
-    paths = render_shards(out_dir, start_seed, count, size, source, several=several)
+    draw = partial(render_scene, size=size, photos=source, several=several)
+    paths = render_shards(out_dir, start_seed, count, size, draw=draw)
     click.echo(f"{count} scenes in {len(paths)} shards in {out_dir}")
 
 

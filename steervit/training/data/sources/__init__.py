@@ -79,7 +79,7 @@ def scene_shards(
         )
     defaults = {key: one.default for key, one in inspect.signature(rendered.read).parameters.items()}
     chosen = {**defaults, "processes": processes, **options}
-    drawing = rendered.Drawing(chosen["size"], chosen["photos"], chosen["several"])
+    drawing = rendered.Drawing(*(chosen[key] for key in ("size", "photos", "several", "good", "patched")))
     wanted = {key: chosen[key] for key in ("scenes", "processes")}
     try:
         return rendered.shards(options.get("root"), "train", drawing, index=index, **wanted), weight

@@ -22,6 +22,7 @@ from steervit.training.data.workers import run_all
 from steervit.training.masks.run_length import MaskError, encode
 
 FIRST_SEVERAL_SEED = 1 << 30  # of scenes with several defects; others are numbered from 0
+FIRST_PATCHED_SEED = 3 << 29  # of pictures with areas exchanged
 FIRST_VALIDATION_SEED = 1 << 31  # training scenes are never as many
 MOST_VALIDATION = 500  # scenes
 PER_SHARD = 100  # scenes drawn by one process at a time, and lost when it is interrupted
@@ -36,6 +37,8 @@ def read(
     sentences_per_scene: int = 4,
     photos: Path | None = None,
     several: bool = False,
+    good: bool = False,
+    patched: bool = False,
     stored: bool = False,
     processes: int = 1,
     index: Path | None = None,
@@ -45,13 +48,15 @@ def read(
     `root`, those of the shards in `root/<split>` or `root`.
 
     Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
-    photographs that materials may be cut from. With `several`, every scene has two to four defects. Validation
+    photographs that materials may be cut from. With `several`, every scene has two to four defects, with
+    `good` none: its scenes are twins of the others, number by number; with `patched`, areas of good pictures are
+    exchanged (`steervit.nano.scenes.patched`). Validation
     scenes are never training's, and a tenth as many (at most 500). A sentence may name what is not there; its
     mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
     """
-    drawing = Drawing(size, photos, several)
+    drawing = Drawing(size, photos, several, good, patched)
     if root is None and not stored:
-        return RenderedScenes(*_numbers(split, scenes, several), sentences_per_scene, drawing)
+        return RenderedScenes(*_numbers(split, scenes, drawing), sentences_per_scene, drawing)
     index = index or default_folder()
     found = shards(root, split, drawing, scenes=scenes, processes=processes, index=index)
     return _records(found, split, sentences_per_scene, index)
@@ -59,17 +64,30 @@ def read(
 
 @dataclass(frozen=True)
 class Drawing:
-    """How scenes are drawn: their side in pixels, photographs to cut materials from, several defects in each."""
+    """How scenes are drawn: their side in pixels, photographs to cut materials from, several defects in each, or
+    none, or areas exchanged. Raises ValueError for two of these at once."""
 
     size: int
     photos: Path | None = None
     several: bool = False
+    good: bool = False
+    patched: bool = False
+
+    def __post_init__(self) -> None:
+        if self.several + self.good + self.patched > 1:
+            raise ValueError(
+                "expected at most one of several, good and patched: make it sources of their own"
+            )
 
     def scene(self, random: np.random.Generator) -> Any:
         """The next scene of `random`."""
+        from steervit.nano.scenes.patched import patched_scene
         from steervit.nano.scenes.scene import render_scene
 
-        return render_scene(random, self.size, _photos(self.photos), several=self.several)
+        photos = _photos(self.photos)
+        if self.patched:
+            return patched_scene(random, self.size, photos)
+        return render_scene(random, self.size, photos, [] if self.good else None, self.several)
 
 
 def shards(
@@ -78,15 +96,15 @@ def shards(
     """The shards that `read` takes its records from; those that are missing are drawn first."""
     if root is not None:
         return _shards_in(root / split if (root / split).is_dir() else root)
-    return _drawn_once(*_numbers(split, scenes, drawing.several), drawing, processes, index)
+    return _drawn_once(*_numbers(split, scenes, drawing), drawing, processes, index)
 
 
-def _numbers(split: str, scenes: int, several: bool) -> tuple[int, int]:
+def _numbers(split: str, scenes: int, drawing: Drawing) -> tuple[int, int]:
     """The first scene of a split, and how many there are."""
     if split not in ("train", "validation"):
         raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
     if split == "train":
-        return FIRST_SEVERAL_SEED if several else 0, scenes
+        return FIRST_SEVERAL_SEED * drawing.several + FIRST_PATCHED_SEED * drawing.patched, scenes
     return FIRST_VALIDATION_SEED, min(max(scenes // 10, 1), MOST_VALIDATION)
 
 
@@ -170,13 +188,20 @@ class _DrawShard:
         from steervit.nano.scenes.shards import render_shards
 
         drawing = self.drawing
-        render_shards(
-            self.folder, *numbers, drawing.size, _photos(drawing.photos), numbers[1], drawing.several
-        )
+        render_shards(self.folder, *numbers, drawing.size, numbers[1], drawing.scene)
 
 
 def _drawn_once(first: int, scenes: int, drawing: Drawing, processes: int, index: Path) -> list[Path]:
-    wanted = [first, drawing.size, str(drawing.photos), drawing.several, PER_SHARD, _renderer_hash()]
+    wanted = [
+        first,
+        drawing.size,
+        str(drawing.photos),
+        drawing.several,
+        drawing.good,
+        drawing.patched,
+        PER_SHARD,
+        _renderer_hash(),
+    ]
     folder = index / "drawn" / hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(first, first + scenes, PER_SHARD)
