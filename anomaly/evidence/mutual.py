@@ -159,17 +159,26 @@ class Company:
                 waiting[place].put(slot, halves)
 
     def _judge(self, place: int, distances: _Distances) -> Mutual:
-        each = distances.distances(self.scale.spread)  # layers x partners x L
-        of_partner = each.mean(0)
-        far = np.quantile(of_partner, NEARLY_EVERYWHERE, axis=1)
-        original = far >= COPY * np.median(far)
-        likest = int(np.where(original, of_partner.mean(1), np.inf).argmin())
-        left = each[:, original]
-        count = max(min(2, left.shape[1]), int(self.settings.lowest * left.shape[1]))
-        lowest = np.partition(left, count - 1, axis=1)[:, :count]
-        scores = lowest.mean(1, dtype=np.float64).mean(0).astype(np.float32)
+        each = distances.distances(self.scale.spread)
+        scores, original, likest = lowest_mean(each, self.settings.lowest)
         others = partner_places(place, len(self.keys), self.settings.partners)
-        return Mutual(scores, int(original.sum()), self.keys[others[likest]])
+        return Mutual(scores, original, self.keys[others[likest]])
+
+
+def lowest_mean(each: np.ndarray, lowest: float) -> tuple[np.ndarray, int, int]:
+    """Distances (layers, partners, L) -> scores (L,) float32, how many partners are no copies, which is the likest.
+
+    The mean over the `lowest` share (0..1) of the partners, then over layers; copies of the image do not count.
+    """
+    of_partner = each.mean(0)
+    far = np.quantile(of_partner, NEARLY_EVERYWHERE, axis=1)
+    original = far >= COPY * np.median(far)
+    likest = int(np.where(original, of_partner.mean(1), np.inf).argmin())
+    left = each[:, original]
+    count = max(min(2, left.shape[1]), int(lowest * left.shape[1]))
+    nearest = np.partition(left, count - 1, axis=1)[:, :count]
+    scores = nearest.mean(1, dtype=np.float64).mean(0).astype(np.float32)
+    return scores, int(original.sum()), likest
 
 
 class _Distances:
