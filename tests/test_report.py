@@ -135,7 +135,7 @@ def test_file_names_are_text(tmp_path, name):
     assert entries(page)[0]["f"] == name
     parsed = Tags(page)
     assert name in parsed.text  # in the table for readers without JavaScript
-    assert [tag for tag, _ in parsed.tags].count("script") == 3
+    assert [tag for tag, _ in parsed.tags].count("script") == 4
     assert not any(tag == "img" for tag, _ in parsed.tags)
     assert not any(key.startswith("on") for _, attributes in parsed.tags for key in attributes)
 

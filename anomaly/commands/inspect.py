@@ -158,12 +158,13 @@ def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
     import platform
     from importlib.metadata import version  # importing them would take seconds
 
-    from anomaly.decision.verdict import promises_of
+    from anomaly.decision.verdict import promises_of, usual_of
 
     modules = ("torch", "timm", "transformers", "numpy")
     record, profile = inspector.record, inspector.judge.profile
     return {
         "promises": promises_of(profile) if profile else [],
+        "usual": usual_of(profile) if profile else None,
         "command": shlex.join(["steer-anomaly", *sys.argv[1:]]),
         "object": part,
         "settings": inspector.describe(),

@@ -134,7 +134,7 @@ def _judge(
     gate: bool,
 ) -> Judge:
     from anomaly.decision.threshold import OperatingPoint, with_given
-    from anomaly.decision.verdict import Judge, judge_of
+    from anomaly.decision.verdict import Judge, judge_of, level_for
     from anomaly.errors import SteerAnomalyError
     from anomaly.settings import InspectionSettings
 
@@ -146,6 +146,9 @@ def _judge(
             raise SteerAnomalyError(
                 f"expected the settings of an inspection in {run.out / 'run.json'}, got others; inspect again"
             ) from error
+        rated = profile is not None and profile.promise.bound is not None
+        if profile is not None and rated and threshold is not None and mask_threshold is None:
+            mask_threshold = level_for(profile, threshold)
         point = with_given(judging.point, threshold, mask_threshold, settings)
         judging = Judge(point, profile, judging.gate, least)
     if not isinstance(judging.point, OperatingPoint):
@@ -172,7 +175,7 @@ def _changes(
     run: FinishedRun, judging: Judge, profile: Profile | None, rows: tuple
 ) -> tuple[dict[str, Any], bool]:
     """What `run.json` says of the new verdicts, and whether the line has drifted."""
-    from anomaly.decision.verdict import promises_of, standing_of
+    from anomaly.decision.verdict import promises_of, standing_of, usual_of
     from anomaly.runs import claim, drift_log
     from anomaly.runs.judging import keep_profile
 
@@ -190,6 +193,7 @@ def _changes(
         ),
         "note": f"Produced by {about.get('name')}: {about.get('about')}. {standing_of(judging)}",
         "promises": promises_of(profile) if profile else [],
+        "usual": usual_of(profile) if profile else None,
         "judged_again": [
             *run.run.get("judged_again", []),
             {"at": claim.now(), "command": shlex.join(["steer-anomaly", *sys.argv[1:]])},

@@ -139,7 +139,7 @@ class Profile:
             f"Threshold: a score above {self.threshold:.6g} is a defect ({asked}rank {promise.rank}){level}",
             f"Gate: {limited}",
             *(
-                [f"Smallest defect: {', '.join(f'{k} {v:g}' for k, v in self.least.to_dict().items())}"]
+                [f"Sizes: {', '.join(f'{k} {v:g}' for k, v in self.least.to_dict().items())}"]
                 if self.least.to_dict()
                 else []
             ),

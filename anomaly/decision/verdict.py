@@ -93,26 +93,42 @@ def standing_of(judge: Judge) -> str:
     assert point is not None
     if profile is None or point.calibrated:
         promise = profile.promise.sentence() if profile else f"Its source: {point.source}."
-        return f"A defect is a score from {point.threshold:.4g} on. {promise}"
-    lower = [bound for threshold, bound in promises_of(profile) if threshold < point.threshold]
+        return f"{_defect_is(point, profile)}. {promise}"
+    lower = [bound for threshold, bound, _ in promises_of(profile) if threshold < point.threshold]
     if not lower:
-        return f"A defect is a score from {point.threshold:.4g} on, {point.source}; no false-alarm rate is promised."
+        return f"{_defect_is(point, profile)}, {point.source}; no false-alarm rate is promised."
     word = "" if profile.promise.guaranteed else "estimated to be "
     return (
-        f"A defect is a score from {point.threshold:.4g} on, {point.source}; false alarms are {word}at most "
+        f"{_defect_is(point, profile)}, {point.source}; false alarms are {word}at most "
         f"{percent(lower[0])} with {percent(profile.promise.confidence)} confidence, had it been chosen beforehand."
     )
 
 
-def promises_of(profile: Profile, most: int = 200) -> list[tuple[float, float]]:
-    """For a slider: thresholds from the highest down, and what the rate of scores above each is bounded by (0..1).
+def _defect_is(point: OperatingPoint, profile: Profile | None) -> str:
+    spreads = profile.calibration.spreads(point.threshold) if profile else None
+    above = "" if spreads is None else f" ({spreads:.1f} spreads above the usual good part)"
+    return f"A defect is a score from {point.threshold:.4g} on{above}"
 
-    Empty where no false-alarm rate is known.
+
+def usual_of(profile: Profile) -> tuple[float, float]:
+    """The good parts' median score and the spread that scores are shown in; 0 where most are exactly alike."""
+    return float(np.median(profile.calibration.ascending)), profile.calibration.spread
+
+
+def promises_of(profile: Profile, most: int = 200) -> list[tuple[float, float, float]]:
+    """For a slider: thresholds from the highest down, what the rate of scores above each is bounded by (0..1), and the
+    level that is outlined with it. Empty where no false-alarm rate is known.
     """
     if profile.promise.bound is None:
         return []
     found = choices(profile.calibration, profile.promise.confidence, most=most)
-    return [(one.threshold, one.bound) for one in found]
+    return [(one.threshold, one.bound, _outlining(profile, one.rank)) for one in found]
+
+
+def level_for(profile: Profile, threshold: float) -> float:
+    """What to outline where a defect is a score from `threshold` on: what as many good pictures exceed anywhere."""
+    above = int((profile.calibration.ascending >= threshold).sum())
+    return _outlining(profile, min(above + 1, profile.calibration.n))
 
 
 def point_of(profile: Profile) -> OperatingPoint:
@@ -120,7 +136,6 @@ def point_of(profile: Profile) -> OperatingPoint:
 
     Both lie above the calibration's by no more than rounding, so that a picture that set them is no alarm later.
     """
-    level = profile.mask_level if profile.mask_level is not None else profile.threshold
     promise, rounding = profile.promise, ROUNDING * profile.calibration.spread
     bound = "no false-alarm rate is promised"
     if promise.bound is not None:
@@ -128,8 +143,15 @@ def point_of(profile: Profile) -> OperatingPoint:
         bound = f"false alarms {word} {percent(promise.bound)} with {percent(promise.confidence)} confidence"
     return OperatingPoint(
         max(profile.reached, profile.threshold + rounding),
-        max(math.nextafter(level, math.inf), level + rounding),
+        _outlining(profile, promise.rank),
         promise.bound,
         f"calibrated on {promise.n} good parts ({promise.scoring.kind}): {bound}",
         calibrated=True,
     )
+
+
+def _outlining(profile: Profile, rank: int) -> float:
+    """A level just above what all good pictures but `rank` - 1 stay below."""
+    level = profile.calibration.mask_level(rank)
+    level = profile.calibration.threshold(rank) if level is None else level
+    return max(math.nextafter(level, math.inf), level + ROUNDING * profile.calibration.spread)

@@ -50,6 +50,7 @@ def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow], again: bo
         out=out.name if out.name and not any(c.isspace() for c in out.name) else "OUT",
         legend=_legend(),
         promises=run.get("promises") or [],
+        judging=_judging(run),
         drift=_drift(run.get("drift")),
         bare=sum("p" not in entry and not entry["e"] for entry in entries),
     )
@@ -105,7 +106,7 @@ def _entry(row: ImageRow) -> dict[str, Any]:
         "c": len(row.regions),
         "r": [_region(region) for region in row.regions[:_MAX_REGIONS]],
         "o": _first_outlines(row.outlines),
-        "u": row.spreads,
+        "j": row.mm_per_pixel,
         "a": row.p_value,
         "k": list(row.parts.items()),
         "b": row.compared_with,
@@ -163,6 +164,18 @@ def _read(path: Path, flags: int) -> np.ndarray | None:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _judging(run: dict[str, Any]) -> dict[str, Any]:
+    """What the page tries other thresholds by: the good parts' median and spread, colours, levels, smallest defect."""
+    settings = run.get("settings") or {}
+    usual = run.get("usual")
+    return {
+        "usual": usual if usual and usual[1] > 0 else None,
+        "maskThreshold": settings.get("mask_threshold"),
+        "scale": run.get("color_scale"),
+        "least": [settings.get("min_area") or 0, settings.get("min_size") or 0],
+    }
 
 
 def _drift(found: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
-"use strict";
 // Per image: f file, n output name, v verdict, s score, t threshold, w h size, m milliseconds, c count of regions,
-// r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error, u spreads and a p-value among good parts.
+// r regions [area, x0, y0, x1, y1, cx, cy, peak], o outlines [x, y, ...], p photo, q heatmap (base64), e error, a p-value among good parts,
+// j millimetres per pixel. While another threshold is tried (see `trial.js`), d is the outline as a path.
 // Where images were compared: k what was added up [name, value where the heatmap is highest], l the maps of these side by
 // side (base64), b count of other images,
 // z name of the most similar one, x the highest place beside the likest place there (base64).
@@ -17,10 +17,12 @@ const show = (x) => x === null || x === undefined ? "–" : (x !== 0 && Math.abs
 // Scores with as many decimals as tell them apart; `show` for everything else.
 const decimals = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(span))));
 const showScore = (x, more = 0) => x === null ? "–" : x.toFixed(decimals + more);
-// Shown is how many times the spread of the good parts the score lies above the usual one, where a profile knows it.
-const readable = (e) => e.s === null ? "" : e.u === null || e.u === undefined ? showScore(e.s) : `${e.u.toFixed(1)} spreads`;
+// Shown is how many times the spread of the good parts a score lies above the usual one, where a profile knows it.
+const { usual, maskThreshold, scale, least } = JSON.parse(byId("judging").textContent);
+const readableScore = (x) => x === null ? "–" : usual ? `${((x - usual[0]) / usual[1]).toFixed(1)} spreads` : showScore(x);
+const readable = (e) => e.s === null ? "" : readableScore(e.s);
 const showShare = (x) => `${+(100 * x).toPrecision(2)} %`;
-const promises = JSON.parse(byId("promises").textContent);  // [threshold, bound on false alarms], highest first
+const promises = JSON.parse(byId("promises").textContent);  // [threshold, bound on false alarms, level that is outlined], highest first
 const promised = (x) => promises.filter(([t]) => t < x).map(([, bound]) => bound)[0] ?? null;
 const words = { defect: "Defect", ok: "OK", unfit: "Unfit", unjudged: "Unjudged", failed: "Failed", unreadable: "Unreadable" };
 const PAGE = 60;
@@ -49,10 +51,14 @@ function picture(entry) {
   heat.src = "data:image/webp;base64," + entry.q;
   photo.alt = entry.f; heat.alt = "";
   const svg = draw("svg", { viewBox: `0 0 ${entry.w} ${entry.h}`, preserveAspectRatio: "none" });
-  const d = entry.o.map((p) => "M" + p.map((v, i) => v + 0.5 + (i % 2 ? " " : ",")).join("") + "Z").join("");
-  if (d) svg.append(draw("path", { d, class: "shade" }), draw("path", { d }));
+  svg.append(...paths(entry));
   pic.append(photo, heat, svg);
   return pic;
+}
+
+function paths(entry) {
+  const d = entry.d ?? entry.o.map((p) => "M" + p.map((v, i) => v + 0.5 + (i % 2 ? " " : ",")).join("") + "Z").join("");
+  return d ? [draw("path", { d, class: "shade" }), draw("path", { d })] : [];
 }
 
 function gauge(entry) {
@@ -88,13 +94,20 @@ function card(entry, index) {
   if (entry.p) frame.append(picture(entry));
   else frame.append(make("div", "broken", entry.e || "no picture kept"));
   if (entry.p && entry.l) frame.append(make("div", "lit", most(entry).filter(([, value]) => value > 0).map((one) => one.join(" ")).join(", ")));
-  const line = make("div", "line1", make("span", "tag " + entry.v, words[entry.v]), readable(entry));
-  if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
-  const said = make("div", "said", line);
-  if (entry.s !== null) said.append(gauge(entry));
-  said.append(fileName(entry, false));
-  node.append(frame, said);
+  node.append(frame, make("div", "said", make("div", "line1"), make("div", "gauge"), fileName(entry, false)));
+  dress(node, entry);
   return node;
+}
+
+// What of a card changes with the threshold.
+function dress(node, entry) {
+  const line = node.querySelector(".line1");
+  line.replaceChildren(make("span", "tag " + entry.v, words[entry.v]), readable(entry));
+  if (entry.c) line.append(make("span", "count", entry.c + (entry.c === 1 ? " region" : " regions")));
+  if (entry.s === null) node.querySelector(".gauge")?.remove();
+  else node.querySelector(".gauge").replaceWith(gauge(entry));
+  node.querySelector("svg")?.replaceChildren(...paths(entry));
+  drawAnew(entry);
 }
 
 function fill(upTo) {
@@ -113,8 +126,7 @@ const orders = {
 
 function list() {
   const text = byId("search").value.trim().toLowerCase();
-  const fits = { all: () => true, line: (e) => e.s !== null && e.s >= line }[wanted] || ((e) => e.v === wanted);
-  listed = all.filter((e) => fits(e) && e.f.toLowerCase().includes(text));
+  listed = all.filter((e) => (wanted === "all" || e.v === wanted) && e.f.toLowerCase().includes(text));
   listed.sort(orders[byId("sort").value]);
   byId("grid").replaceChildren();
   byId("none").hidden = listed.length > 0;
@@ -122,15 +134,36 @@ function list() {
   fill(PAGE);
 }
 
+const W = 600, H = 88;
 function histogram() {
   if (scored.length < 2) return;
   document.querySelector(".scores").hidden = false;
+  byId("lowest").textContent = readableScore(from);
+  byId("highest").textContent = readableScore(to);
+  const slider = byId("line");
+  slider.value = Math.round(place(line) * 1000);
+  let asked = false;
+  slider.addEventListener("input", () => {
+    if (asked) return;
+    asked = true;  // once for each picture that the screen shows
+    requestAnimationFrame(() => {
+      asked = false;
+      tryLine(Number(showScore(from + span * slider.value / 1000, 1)));  // as it is printed, so that the flag gives the same
+    });
+  });
+  showCounts();
+}
+function judgedLine() {
+  tryLine(threshold ?? highest);
+  byId("line").value = Math.round(place(line) * 1000);
+}
+
+function bars() {
   const bins = Math.min(60, Math.max(12, Math.round(Math.sqrt(scored.length) * 3)));
   const kinds = ["ok", "unjudged", "unfit", "defect"];
   const table = Array.from({ length: bins }, () => ({ ok: 0, unjudged: 0, unfit: 0, defect: 0 }));
   for (const e of scored) table[Math.min(bins - 1, Math.floor(place(e.s) * bins))][e.v]++;
   const most = Math.max(...table.map((b) => b.ok + b.unjudged + b.unfit + b.defect));
-  const W = 600, H = 88;
   const svg = draw("svg", { viewBox: `0 0 ${W} 92`, preserveAspectRatio: "none", role: "img", "aria-label": "Histogram of the image scores" });
   table.forEach((bin, i) => {
     let y = H;
@@ -142,30 +175,10 @@ function histogram() {
     }
   });
   svg.append(draw("line", { x1: 0, x2: W, y1: H, y2: H, class: "axis" }));
-  const mark = threshold === null ? null : place(threshold) * W;
-  if (mark !== null) svg.append(draw("line", { x1: mark, x2: mark, y1: 0, y2: H + 4, class: "mark" }));
-  const trial = svg.appendChild(draw("line", { y1: 0, y2: H + 4, class: "try" }));
-  byId("histogram").append(svg);
-  byId("lowest").textContent = showScore(from);
-  byId("highest").textContent = showScore(to);
-  const slider = byId("line"), chip = document.querySelector("[data-show=line]");
-  slider.value = Math.round(place(line) * 1000);
-  const say = () => {
-    trial.setAttribute("x1", place(line) * W);
-    trial.setAttribute("x2", place(line) * W);
-    const hits = scored.filter((e) => e.s >= line).length;
-    const typed = `steer-anomaly judge ${byId("promises").dataset.out} --threshold ${line === threshold ? show(line) : showScore(line, 1)}`;
-    const bound = promised(line), most = promises.length ? (bound === null ? "no promise about false alarms" : `false alarms at most ${showShare(bound)}`) : "";
-    byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above${most ? `, ${most}` : ""}: `, make("code", "", typed));
-    chip.querySelector("b").textContent = hits;
-  };
-  slider.addEventListener("input", () => {
-    line = Number(showScore(from + span * slider.value / 1000, 1));  // as it is printed, so that the flag gives the same
-    chip.hidden = false;
-    say();
-    if (wanted === "line") list();
-  });
-  say();
+  for (const [score, kind] of [[threshold, "mark"], [line, "try"]]) {
+    if (score !== null) svg.append(draw("line", { x1: place(score) * W, x2: place(score) * W, y1: 0, y2: H + 4, class: kind }));
+  }
+  byId("histogram").replaceChildren(svg);
 }
 
 function row(table, ...cells) {
@@ -185,16 +198,16 @@ function facts(entry) {
   const table = make("table");
   if (entry.a !== null) {
     row(table, "good parts that score as high (p-value)", showShare(entry.a));
-    row(table, "score", showScore(entry.s));
+    row(table, "raw score, raw threshold", `${showScore(entry.s)}, ${showScore(entry.t)}`);
   }
-  row(table, "threshold", showScore(entry.t));
+  row(table, "threshold", entry.t === null ? "–" : readableScore(entry.t));
   row(table, "size", `${entry.w} × ${entry.h} px`);
   row(table, "time", `${show(entry.m)} ms`);
   if (entry.b) row(table, "compared with", `${entry.b} other picture${entry.b > 1 ? "s" : ""}`);
   box.append(table);
   if (entry.l) box.append(parts(entry));
   if (entry.x) box.append(strip("Where the heatmap is highest", entry.x, ["here", `compared with this, in ${entry.z}`]));
-  if (entry.c) box.append(regions(entry));
+  if (entry.r.length) box.append(regions(entry));
   const base = entry.n.split("/").map(encodeURIComponent).join("/");
   const links = make("p", "hint", "Beside this report: ");
   for (const [word, path] of [["overlay", `overlays/${base}.jpg`], ["mask", `masks/${base}.png`], ["heatmap", `heatmaps/${base}.tiff`]]) {
@@ -235,10 +248,12 @@ function strip(title, image, words) {
 
 function regions(entry) {
   const table = make("table", "regions"), head = make("tr");
-  for (const word of ["#", "peak", "area px", "centre x, y"]) head.append(make("th", "", word));
+  const metric = entry.j ? ["area mm²", "longer side mm"] : ["area px"];
+  for (const word of ["#", "peak", ...metric, "centre x, y"]) head.append(make("th", "", word));
   table.append(head);
   entry.r.forEach(([size, x0, y0, x1, y1, cx, cy, peak], i) => {
-    const tr = row(table, String(i + 1), showScore(peak), size.toLocaleString("en"), `${cx}, ${cy}`);
+    const sizes = entry.j ? [show(size * entry.j ** 2), show(Math.max(x1 - x0, y1 - y0) * entry.j)] : [size.toLocaleString("en")];
+    const tr = row(table, String(i + 1), showScore(peak), ...sizes, `${cx}, ${cy}`);
     tr.addEventListener("mouseenter", () => {
       const svg = document.querySelector(".stage svg"), pad = Math.max(entry.w, entry.h) / 100;
       svg?.append(draw("rect", { x: x0 - pad, y: y0 - pad, width: x1 - x0 + 2 * pad, height: y1 - y0 + 2 * pad }));
@@ -259,6 +274,7 @@ function detail(index) {
     pic.style.width = `min(100cqw, 100cqh * ${entry.w / entry.h})`;
     pic.style.height = "auto";
     stage.append(pic);
+    drawAnew(entry);
     // Where the report lies in its result folder there is a sharper photograph beside it.
     const sharper = new Image();
     sharper.onload = () => { pic.firstChild.src = sharper.src; };
@@ -303,19 +319,30 @@ function moveFocus(key) {
 }
 
 document.addEventListener("click", (event) => {
-  const target = event.target.closest("[data-show], [data-go], .card[data-index]");
+  const target = event.target.closest("[data-show], [data-go], [data-keys], #back, .card[data-index]");
   if (!target) return;
+  if (target.id === "back") { judgedLine(); return; }
+  if (target.dataset.keys) { showKeys(); return; }
   if (target.dataset.show) { event.preventDefault(); choose(target.dataset.show); }
   else if (target.dataset.go === "close") byId("detail").close();
   else if (target.dataset.go) detail(open + Number(target.dataset.go));
   else detail(Number(target.dataset.index));
 });
+function showKeys() {
+  const keys = byId("keys");
+  if (keys.open) keys.close();
+  else keys.showModal();
+}
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "?" && !event.target.matches("input[type=search]")) { event.preventDefault(); showKeys(); return; }
+  if (byId("keys").open) return;
   const inDetail = byId("detail").open;
   const typing = event.target.matches("input[type=search], select, input[type=range]");
   if (typing) { if (event.key === "Escape" && !inDetail) event.target.blur(); return; }
   if (event.key === "/" && !inDetail) { event.preventDefault(); byId("search").focus(); }
+  else if (event.key === "t" && !inDetail) { event.preventDefault(); byId("line").focus(); }
+  else if (event.key === "r") judgedLine();
   else if (event.key === "h") setHeat(Number(document.querySelector(".heat-range").value) ? 0 : 80);
   else if (event.key === "o") setLines(!document.querySelector(".lines-box").checked);
   else if (inDetail && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
@@ -341,6 +368,7 @@ new IntersectionObserver((seen) => { if (seen[0].isIntersecting) fill(shown + PA
 const shapes = scored.map((e) => e.w / e.h).sort((a, b) => a - b);
 const shape = Math.max(0.7, Math.min(1.8, shapes[shapes.length >> 1] || 1));
 document.documentElement.style.setProperty("--shape", shape);
+remember();
 histogram();
 list();
 const asked = /^#image=(\d+)$/.exec(location.hash);
