@@ -1,0 +1,111 @@
+"""The outbox: nothing is lost, nothing is sent twice but with its id, order stays."""
+
+import json
+import sqlite3
+import time
+
+import pytest
+
+from anomaly.line import outbox
+from anomaly.line.outbox import Sinks
+from anomaly.line.sinks.delivery import SinkDown, SinkRefused
+
+
+class Fake:
+    """A sink that fails as `errors` say, one after the other, then takes everything."""
+
+    newest_only = False
+
+    def __init__(self, *errors):
+        self.errors, self.got = list(errors), []
+
+    def deliver(self, message):
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+        self.got.append(message["id"])
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(outbox, "FIRST_WAIT", 0.01)
+
+
+def send(folder, sink, ids, warned=None, patience=5.0):
+    sinks = Sinks({"sink": sink}, folder, (warned if warned is not None else []).append)
+    for id in ids:
+        sinks.send({"id": id, "verdict": "ok"})
+    sinks.close(patience)
+    return sinks
+
+
+def test_messages_go_out_in_order_and_an_id_once(tmp_path):
+    sink = Fake()
+    send(tmp_path, sink, ["1", "2", "1", "3"])
+    send(tmp_path, sink, ["3", "4"])  # after a restart
+    assert sink.got == ["1", "2", "3", "4"]
+
+
+def test_a_sink_that_is_down_gets_everything_in_order_when_it_is_back(tmp_path):
+    sink, warned = Fake(SinkDown("gone"), SinkDown("gone"), OSError("library"), None), []
+    send(tmp_path, sink, ["1", "2", "3"], warned)
+    assert sink.got == ["1", "2", "3"]
+    assert len(warned) == 2 and "gone" in warned[0] and "is back" in warned[1]  # once each
+
+
+def test_what_waits_when_we_leave_goes_out_after_the_next_start(tmp_path):
+    began = time.monotonic()
+    down = send(tmp_path, Fake(*[SinkDown("gone")] * 10_000), ["1", "2"], patience=0.1)
+    assert time.monotonic() - began < 5
+    (status,) = down.status()
+    assert status["waiting"] == 2 and status["sent"] == 0 and status["error"] == "gone"
+    up = Fake()
+    assert send(tmp_path, up, ["3"]).status()[0]["sent"] == 3
+    assert up.got == ["1", "2", "3"]
+
+
+def test_a_message_that_is_refused_becomes_a_dead_letter_and_others_go_on(tmp_path):
+    sink, warned = Fake(*[SinkRefused("answered 400")] * outbox.TRIES), []
+    sinks = send(tmp_path, sink, ["1", "2"], warned)
+    (letter,) = map(json.loads, (tmp_path / outbox.DEAD_LETTERS).read_text().splitlines())
+    assert letter == {"sink": "sink", "reason": "answered 400", "message": {"id": "1", "verdict": "ok"}}
+    assert sink.got == ["2"] and sinks.status()[0]["dead"] == 1 and "400" in warned[0]
+
+
+def test_a_refusal_that_passes_is_no_dead_letter(tmp_path):
+    sink = Fake(SinkRefused("answered 401"))
+    send(tmp_path, sink, ["1"])
+    assert sink.got == ["1"] and not (tmp_path / outbox.DEAD_LETTERS).exists()
+
+
+def test_a_signal_for_a_part_that_has_passed_is_not_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "FRESH", 0.0)
+    sink = Fake()
+    sink.newest_only = True
+    send(tmp_path, Fake(*[SinkDown("gone")] * 10_000), ["1", "2", "3"], patience=0.05)
+    assert send(tmp_path, sink, ["4"]).status()[0]["waiting"] == 0
+    assert sink.got[-1] == "4" and not {"1", "2"} & set(sink.got)
+
+
+def test_several_sinks_each_get_everything(tmp_path):
+    one, two = Fake(), Fake(SinkDown("gone"))
+    with Sinks({"one": one, "two": two}, tmp_path, [].append) as sinks:
+        sinks.send({"id": "1"})
+    assert one.got == two.got == ["1"]
+
+
+def test_a_message_is_on_disk_when_send_returns(tmp_path):
+    sinks = Sinks({"sink": Fake(*[SinkDown("gone")] * 10_000)}, tmp_path, [].append)
+    sinks.send({"id": "1"})
+    with sqlite3.connect(tmp_path / outbox.FILE) as other:  # as another process after kill -9
+        assert other.execute("SELECT id, state FROM message").fetchall() == [("1", "waiting")]
+    other.close()
+    sinks.close(0.0)
+
+
+def test_old_ids_are_forgotten_at_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "REMEMBERED", 3)
+    send(tmp_path, Fake(), map(str, range(10)))
+    assert send(tmp_path, Fake(), ["10"]).status()[0]["sent"] <= 5
