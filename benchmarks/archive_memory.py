@@ -76,6 +76,8 @@ def watched(process: subprocess.Popen, table: Path, images: int, seconds: float)
             )
     minutes = (time.monotonic() - began) / 60
     known = [memory for done, memory in seen if done and memory]
+    if len(known) < 5:
+        raise SystemExit(f"too few figures; exit code {process.poll()}")
     fifth = max(1, len(known) // 5)
     early, late = statistics.median(known[fifth : 2 * fifth]), statistics.median(known[-fifth:])
     done = min(images, seen[-1][0] * rows_of_a_shard(table, images))

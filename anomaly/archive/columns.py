@@ -57,6 +57,7 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
         ("compared_with", pa.int32()),
         ("closest", pa.string()),
+        ("unlike", pa.float64()),
         ("heatmap", pa.list_(pa.float16(), SIDE * SIDE)),
         ("milliseconds", pa.float32()),
         ("model", pa.string()),
@@ -118,6 +119,7 @@ def thumbnail(heatmap: np.ndarray) -> np.ndarray:
 def to_image_row(row: Mapping[str, Any], name: str) -> ImageRow:
     """A row of the table (as Python values) as a row of a run; `name` is that of its files."""
     known = {field.name: row[field.name] for field in fields(ImageRow) if field.name in row}
+    known["heatmap"] = None  # which of a run is a file
     regions = tuple(
         Region(
             one["area"],

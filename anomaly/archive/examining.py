@@ -13,6 +13,7 @@ import numpy as np
 
 from anomaly.archive.columns import error_row, image_row
 from anomaly.archive.entries import Entry
+from anomaly.archive.places import Place
 from anomaly.archive.reading import Picture, read_picture
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.inspection import Inspection
@@ -70,12 +71,25 @@ class Examiner:
             return [NotJudged(f"not judged: {type(error).__name__}: {error}") for _ in pictures]
 
 
-def examiner_of(make: Callable[[], Inspector], part: str) -> Examiner:
-    """An examiner with its model loaded, in this process, which computes with one thread from now on."""
+def examiner_of(make: Callable[[], Inspector], part: str, bank: Place | None = None) -> Examiner:
+    """An examiner with its model loaded, in this process, which computes with one thread from now on.
+
+    `bank` is the place of the table whose images are compared with its bank.
+    """
     one_thread()
     inspector = make()
     inspector.prepare(part, last=True)
-    return Examiner(inspector, part, inspector.settings.hash)
+    settings_hash = inspector.settings.hash
+    if bank is None:
+        return Examiner(inspector, part, settings_hash)
+    from anomaly.archive import bank as banks
+
+    kept = banks.load(bank)
+    if kept is None:
+        raise SteerAnomalyError(
+            f"expected a bank of images at {bank.full(banks.FILE)}: run the same command again"
+        )
+    return Examiner(banks.BesideBank(inspector, kept, part), part, settings_hash)
 
 
 def one_thread() -> None:

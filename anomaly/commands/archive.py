@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from anomaly.archive.local_engine import Progress
     from anomaly.inspector import Inspector
 
-files, engines, verdict = in_section("Input and output"), in_section("Engine"), in_section("Verdict")
+files, engines = in_section("Input and output"), in_section("Engine")
+asked, verdict = in_section("What to look for"), in_section("Verdict")
 MAKE = "make"
 FIXED_HERE = ("batch_size", "threads")  # options of an inspection that an archive has no use for
 
@@ -99,6 +100,15 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
     type=Share(),
     help="Stop with 3 above so many images without a result, 0 up to it.  [default: go on; 3 for any]",
 )
+@asked(
+    "--bank",
+    type=click.IntRange(8, 2000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="With --mutual on: images drawn once, spread over the archive's time, that each is compared with.",
+)
+@asked("--seed", type=int, default=0, show_default=True, help="Of that draw.")
 @files("--quiet", is_flag=True, help="No progress bar.")
 @engines(
     "--engine",
@@ -136,6 +146,8 @@ def make(
     address: str | None,
     workers: int | None,
     dry_run: bool,
+    bank: int,
+    seed: int,
     price: float | None,
     **options: Any,
 ) -> None:
@@ -153,6 +165,10 @@ def make(
         raise click.UsageError("Missing option '--out'.")
     options |= {"batch_size": 1, "threads": 1}
     inspector, maker = _inspector(context, profile, not no_gate, options)
+    if inspector.mutual:
+        from anomaly.archive.bank import said_to
+
+        inspector, maker = said_to(inspector, bank, seed), partial(_beside, maker, bank, seed)
     known = inspector.judge.profile
     part = known.object if known else part or ""
     if dry_run:
@@ -165,6 +181,8 @@ def make(
     place = Place(str(out))
     try:
         with opened(place, inputs, column, run_info(inspector, part), engine) as opened_archive:
+            if inspector.mutual:
+                _draw_bank(opened_archive, inspector, part, bank, seed)
             counts = _run(opened_archive, inspector, maker, part, engine, address, workers, max_errors, quiet)
             opened_archive.finish(counts)
     except KeyboardInterrupt:
@@ -204,6 +222,23 @@ def _inspector(
     return inspector, partial(Inspector.from_profile, read_profile(profile), model=model, gate=gate, **places)
 
 
+def _beside(maker: Callable[[], Inspector], size: int, seed: int) -> Inspector:
+    from anomaly.archive.bank import said_to
+
+    return said_to(maker(), size, seed)
+
+
+def _draw_bank(archive: Archive, inspector: Inspector, part: str, size: int, seed: int) -> None:
+    """Once: a run that goes on compares with the same images."""
+    from anomaly.archive import bank as banks
+    from anomaly.archive.places import told
+
+    with told(archive.place, "the bank of images"):
+        if banks.load(archive.place) is None:
+            drawn = banks.draw(archive.place, archive.manifest, size, seed)
+            banks.save(archive.place, banks.make(drawn, inspector, part))
+
+
 def _run(
     archive: Archive,
     inspector: Inspector,
@@ -221,16 +256,17 @@ def _run(
 
     manifest = archive.manifest
     most = None if max_errors is None else max_errors[0] * (manifest.images if max_errors[1] else 1)
+    beside = archive.place if inspector.mutual else None
     on_cpu = str(inspector.device).startswith("cpu")
     with _bar(quiet, "images", manifest.images) as bar:
         tell = partial(_tell, bar)
         if engine == "ray":
             from anomaly.archive import ray_engine
 
-            remade = partial(examiner_of, maker, part)
+            remade = partial(examiner_of, maker, part, beside)
             return ray_engine.run(archive.place, manifest, remade, workers, address, on_cpu, most, tell)
         forked = sys.platform == "linux" and on_cpu
-        loaded = partial(examiner_of, (lambda: inspector) if forked else maker, part)
+        loaded = partial(examiner_of, (lambda: inspector) if forked else maker, part, beside)
         count = workers or (threads.available() if on_cpu else 1)
         return local_engine.run(archive.place, manifest, loaded, count, most, tell, forked)
 
