@@ -23,7 +23,7 @@ from steervit.training.data.workers import run_all
 from steervit.training.dry_run import dry_run
 from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
-from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss, verdict_loss
+from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss, shown_loss
 from steervit.training.optim import Average, set_trainable
 from steervit.training.recipe import load
 from steervit.training.state import load_newest
@@ -271,7 +271,7 @@ def test_eyes_are_given_to_a_trained_nano_and_only_steering_and_trunk_learn(tmp_
     start = tmp_path / "words" / "last"
     sources = "{good: {kind: rendered, good: true, size: 64, scenes: 4, stored: true}, " \
         "patched: {kind: rendered, patched: true, size: 64, scenes: 8, stored: true}}"  # fmt: skip
-    settings = (f"data.sources={sources}", "data.windows.side=8", f"model.start={start}", "train.verdict=0.5",
+    settings = (f"data.sources={sources}", "data.windows.side=8", f"model.start={start}", "train.shown=0.5",
                 "model.trunk=steervit_nano_hybrid", "train.trainable=steering+trunk", "train.presence=4")  # fmt: skip
     model, supply = prepared(tmp_path, *settings)
     blind, images = SteerViT.from_pretrained(start), torch.rand(1, 3, 64, 64)
@@ -345,20 +345,18 @@ def test_training_can_start_from_a_trained_model(tmp_path):
         prepared(tmp_path, f"model.start={start}", "model.cross_attn_layers=[0, 2]")
 
 
-def test_the_verdict_loss_wants_defective_images_above_good_ones():
+def test_the_shown_loss_wants_defective_images_above_good_ones():
     logits, covered = torch.full((3, 9), -2.0), torch.zeros(3, 9)
     logits[0, :6], covered[0, 2] = 3.0, 0.5
     covered[2, 0] = 0.2  # neither good nor clearly defective
     soft = lambda x: np.log1p(np.exp(x))  # noqa: E731
     by_hand = (soft(-3) + soft(-2)) / 2 + soft(1 - 5)
-    assert verdict_loss(logits, covered).item() == pytest.approx(by_hand, abs=1e-5)
-    assert verdict_loss(logits[:1], covered[:1]) == 0 and verdict_loss(logits[1:], covered[1:]) == 0
+    assert shown_loss(logits, covered).item() == pytest.approx(by_hand, abs=1e-5)
+    assert shown_loss(logits[:1], covered[:1]) == 0 and shown_loss(logits[1:], covered[1:]) == 0
     random = np.random.default_rng(0)
     logits, covered = random.normal(size=(5, 20)), np.zeros((5, 20))
     covered[:2, 3] = 1
     score = np.sort(logits, 1)[:, -6:].mean(1)
     pairs = np.mean([soft(1 - (bad - good)) for bad in score[:2] for good in score[2:]])
     expected = (soft(-score[:2]).mean() + soft(score[2:]).mean()) / 2 + pairs
-    assert verdict_loss(torch.tensor(logits), torch.tensor(covered)).item() == pytest.approx(
-        expected, abs=1e-5
-    )
+    assert shown_loss(torch.tensor(logits), torch.tensor(covered)).item() == pytest.approx(expected, abs=1e-5)

@@ -67,8 +67,10 @@ class Trainer:
         self.optimiser = optim.new_optimiser(self.model, self.settings)
         if self.settings.kinds and not supply.kinds:
             raise ValueError("train.kinds needs samples that say what each patch shows: set data.windows")
-        if self.settings.verdict and not supply.kinds:
-            raise ValueError("train.verdict needs samples that ask for every defect: set data.windows")
+        if self.settings.shown and not supply.kinds:
+            raise ValueError(
+                "train.shown needs several sentences for an image, the first for all there is: set data.windows"
+            )
         kinds = supply.kinds if self.settings.kinds else 0
         step = SteeringStep(self.model, self.settings.checkpoint_activations, kinds).to(self.device)
         self.forward = Forward(step, self.settings, self.device, self._text_cache(text_cache))

@@ -12,7 +12,7 @@ from torch import Tensor
 from steervit.training.masks.run_length import box_of
 
 TOP = 6  # patches that decide on an image
-CLEARLY = 0.3  # covered fraction of a patch from which an image counts as one with a defect
+CLEARLY = 0.3  # covered fraction of a patch from which an image shows what is asked for
 
 
 def patch_fractions(masks: Tensor, patch: int) -> Tensor:
@@ -60,19 +60,19 @@ def presence_loss(logits: Tensor, fractions: Tensor, full: float = 0.25, weight:
     )
 
 
-def verdict_loss(logits: Tensor, fractions: Tensor) -> Tensor:
-    """Are images with defects told from good ones by their most suspicious patches? Our addition.
+def shown_loss(logits: Tensor, fractions: Tensor) -> Tensor:
+    """Are images that show what is asked for told from those that do not, by their best patches? Our addition.
 
-    logits and fractions (B, n), one sentence for each image, the one on every defect. The score of an image is the mean
-    of its highest `TOP` logits: it is to be above 0 with a defect and below without, and in every pair of a batch
-    above by one. 0 in a batch without both; images between the two have no say.
+    logits and fractions (B, n), one sentence for each image. The score of an image is the mean of its highest `TOP`
+    logits: it is to be above 0 where the thing is and below where it is not, and in every pair of a batch above by
+    one. 0 in a batch without both; images between the two have no say.
     """
     score, most = logits.float().topk(min(TOP, logits.shape[-1]), -1).values.mean(-1), fractions.amax(-1)
-    bad, good = score[most > CLEARLY], score[most <= 0]
-    if len(bad) == 0 or len(good) == 0:
+    with_it, without = score[most > CLEARLY], score[most <= 0]
+    if len(with_it) == 0 or len(without) == 0:
         return score.sum() * 0
-    apart = F.softplus(1 - (bad[:, None] - good[None])).mean()
-    return (F.softplus(-bad).mean() + F.softplus(good).mean()) / 2 + apart
+    apart = F.softplus(1 - (with_it[:, None] - without[None])).mean()
+    return (F.softplus(-with_it).mean() + F.softplus(without).mean()) / 2 + apart
 
 
 def kinds_loss(logits: Tensor, kinds: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class TrainSettings:
     connector_weight_decay: Number = 0.01
     clip: Number = 1.0
     presence: Number = 0.0  # weight of the per-patch presence loss, our addition for nano
-    verdict: Number = 0.0  # weight of a loss on good against defective images; needs data.windows
+    shown: Number = 0.0  # weight of a loss on images that show what is asked for or not; needs data.windows
     kinds: Number = 0.0  # weight of a loss that teaches the trunk what each patch shows; needs data.windows
     averaging: Share = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none
     precision: Literal["fp32", "bf16"] = "fp32"
