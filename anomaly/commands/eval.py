@@ -13,6 +13,7 @@ import click
 
 from anomaly.commands import exit_codes
 from anomaly.commands import options as inspection
+from anomaly.commands.baselines import make_method_inspector
 from anomaly.commands.extras import need
 from anomaly.commands.steerability import EvalCommand
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from anomaly.evaluation.labelled import TestImages
-    from anomaly.evaluation.run import Options, Watcher
+    from anomaly.evaluation.run import EvalInspector, Options, Watcher
     from anomaly.evaluation.summary import Summary
-    from anomaly.inspector import Inspector
+    from anomaly.methods.method_inspector import MethodInspector
     from anomaly.testsets.cards import Card
     from anomaly.testsets.samples import Sample
     from steervit.processes import Processes
@@ -73,6 +74,9 @@ if TYPE_CHECKING:
     callback=lambda _context, _option, text: _seeds(text),
     help="With --shots: draw once by each of these seeds; mean and deviation are printed.  [default: 0]",
 )
+@click.option(
+    "--method", metavar="NAME", help="A baseline in place of the inspection; below is what there is."
+)
 @click.option("--save-maps", is_flag=True, help="Keep every anomaly map (float32 TIFF, MVTec's naming).")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Output folder.  [default: runs/eval-NAME-MODEL]"
@@ -97,15 +101,16 @@ def eval_command(
     from steervit.processes import joined
 
     ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps",
-            "shots", "seeds")  # fmt: skip
+            "shots", "seeds", "method")  # fmt: skip
     mine = {name: options.pop(name) for name in ours}
     with joined() as processes:
-        left_out = _run(benchmark, root, out, mine, options, processes)
+        left_out = _run(context, benchmark, root, out, mine, options, processes)
     if left_out:
         context.exit(exit_codes.FAILED_IMAGES)
 
 
 def _run(
+    context: click.Context,
     benchmark: str,
     root: Path,
     out: Path | None,
@@ -115,13 +120,20 @@ def _run(
 ) -> bool:
     card, categories = _categories(benchmark, root, mine)
     setting = _setting(mine, options)
-    if setting == "few-shot" and not options.get("references"):
-        options["activation"] = options.get("activation") or "logit"  # as where pictures are compared
-    inspector = inspection.make_inspector(pictures=0, **options)
-    stem = f"eval-{Path(benchmark).stem}-{Path(str(inspector.describe().get('model'))).stem}"
+    inspector: Any
+    if mine["method"]:
+        inspector = make_method_inspector(context, mine["method"], options)
+        setting, categories = _good_for(inspector, mine, setting, categories)
+    else:
+        if setting == "few-shot" and not options.get("references"):
+            options["activation"] = options.get("activation") or "logit"  # as where pictures are compared
+        inspector = inspection.make_inspector(pictures=0, **options)
+    model = Path(str(inspector.describe().get("model"))).stem.replace(" ", "-")
+    stem = f"eval-{Path(benchmark).stem}-{model}"
     known = {
         "few-shot": f"-{mine['shots']}-shots" if mine["shots"] else "-references",
         "mutual scoring": "-mutual",
+        "full-shot": "-full-shot",
     }
     out = out or Path("runs") / f"{stem}{known.get(setting, '')}"
     name = f"{Path(benchmark).stem} {mine['split']}"
@@ -144,7 +156,7 @@ class _Task:
     mine: dict[str, Any]
     how: Options
     setting: str
-    inspector: Inspector
+    inspector: EvalInspector
     processes: Processes
 
 
@@ -160,6 +172,23 @@ def _setting(mine: dict[str, Any], options: dict[str, Any]) -> str:
     if together:
         return "mutual scoring"
     return "few-shot" if mine["shots"] or options.get("references") else "zero-shot"
+
+
+def _good_for(
+    inspector: MethodInspector, mine: dict[str, Any], setting: str, categories: list[TestImages]
+) -> tuple[str, list[TestImages]]:
+    """Setting and test images of a baseline: one that needs good pictures gets all of train/good, or what was asked."""
+    from anomaly.evaluation.shots import with_all_good
+
+    if not inspector.method.needs_good:
+        if setting == "few-shot":
+            raise click.UsageError(
+                f"the method {mine['method']} compares with no good pictures: leave them away"
+            )
+        return setting, categories
+    if setting == "few-shot":
+        return setting, categories
+    return "full-shot", [with_all_good(images) for images in categories]
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anomaly.commands.baselines import list_methods
 from anomaly.commands.extras import need
 from anomaly.commands.probes import ade20k, probe, refcocog
 from anomaly.commands.sections import SectionedCommand
@@ -172,6 +173,7 @@ class EvalCommand(SectionedCommand):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Features steered by text, with options of their own"):
             formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in STEERED.items()])
+        list_methods(formatter)
 
 
 def _template(template: str, place: str, prompts: str) -> str | None:

@@ -36,6 +36,16 @@ def draw(images: TestImages, count: int, seed: int) -> TestImages:
     return replace(images, references=chosen, samples=left, note=note)
 
 
+def with_all_good(images: TestImages) -> TestImages:
+    """The category with all its good training pictures as references. Raises `SteerAnomalyError` for none."""
+    if not images.pool:
+        raise SteerAnomalyError(
+            f"{images.name}: expected good pictures outside the test set (train/good), found none. Draw some of the "
+            "test set's own by --shots K, or leave this category out"
+        )
+    return replace(images, references=images.pool)
+
+
 def _drawn(
     pool: Sequence[Path], count: int, seed: int, name: str, where: str, staying: int = 0
 ) -> tuple[Path, ...]:

@@ -8,15 +8,13 @@ from typing import Any
 from anomaly.evaluation.scoring import CategoryResult
 from anomaly.testsets.cards import METRICS, Card, Published
 
-ZERO_SHOT, MUTUAL, FEW_SHOT = (
-    "zero-shot",
-    "mutual scoring",
-    "few-shot",
-)  # what is known of the part but its name
+# What is known of the part but its name.
+ZERO_SHOT, MUTUAL, FEW_SHOT, FULL_SHOT = "zero-shot", "mutual scoring", "few-shot", "full-shot"
 SETTINGS = {
     ZERO_SHOT: "zero-shot",
     MUTUAL: "mutual scoring, uses the unlabelled test set",
     FEW_SHOT: "few-shot, uses good pictures",
+    FULL_SHOT: "full-shot, uses all good training pictures",
 }
 _PUBLISHED_MUTUAL = "sees the whole unlabelled test set"
 
@@ -131,7 +129,7 @@ def headline(summary: Summary) -> str:
 def _setting_of(row: Published) -> str:
     if row.setting == _PUBLISHED_MUTUAL:
         return MUTUAL
-    return FEW_SHOT if row.setting.startswith(FEW_SHOT) else ZERO_SHOT
+    return next((one for one in (FEW_SHOT, FULL_SHOT) if row.setting.startswith(one)), ZERO_SHOT)
 
 
 def verdict(summary: Summary) -> str:
