@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from anomaly.errors import NotJudged, SteerAnomalyError
-from anomaly.evidence import mutual_store
+from anomaly.evidence import mutual_scale, mutual_store
 from anomaly.evidence.mutual import (
     Company,
     FeatureStore,
@@ -527,3 +527,15 @@ def test_scores_that_cannot_be_scaled():
     for given in ([], [np.empty(0)], [np.array([1, np.nan])], [np.array([np.inf])]):
         with pytest.raises(SteerAnomalyError, match="finite scores of at least one patch"):
             robust_scores(given)
+
+
+def test_of_very_many_patches_evenly_spread_ones_set_the_scale(monkeypatch):
+    scores = [np.random.default_rng(i).gamma(2, size=(10, 10)) for i in range(10)]
+    exact = robust_scale(scores)
+    monkeypatch.setattr(mutual_scale, "PATCHES", 300)
+    scale = robust_scale(scores)
+    taken = np.concatenate(
+        [one.ravel()[::4] for one in scores]
+    )  # 1,000 patches: every fourth is fewer than 300
+    assert scale.centre == np.median(taken) and scale == robust_scale(scores[::-1])
+    assert abs(scale.centre / exact.centre - 1) < 0.2 and abs(scale.width / exact.width - 1) < 0.2

@@ -15,6 +15,9 @@ from anomaly.errors import SteerAnomalyError
 NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 ONE_SIGMA = 84.134  # percentile that lies one standard deviation above the median
 RELATIVE = 0.1  # of the typical score: no width is narrower, however alike the patches are
+PATCHES = (
+    4_000_000  # that set a scale: of more, evenly spread ones of each image, so that memory stays bounded
+)
 ABSOLUTE = 0.01  # in units of the scores; of mutual scores, a hundredth of the distance of unrelated patches
 
 
@@ -39,7 +42,8 @@ def robust_scale(scores_per_image: Sequence[np.ndarray]) -> RobustScale:
     set the width only where they cover more than a sixth of all patches of the run.
     Raises `SteerAnomalyError` without patches and for scores that are not finite.
     """
-    flat = [np.asarray(scores, np.float64).ravel() for scores in scores_per_image]
+    step = max(1, -(-sum(np.size(scores) for scores in scores_per_image) // PATCHES))
+    flat = [np.asarray(scores).ravel()[::step].astype(np.float64) for scores in scores_per_image]
     patches = np.concatenate(flat) if flat else np.empty(0)
     if not patches.size or not np.isfinite(patches).all():
         what = "a score that is not finite" if patches.size else "none"
