@@ -34,7 +34,12 @@ def test_everyone_gets_their_own_answer(batcher):
 def test_parts_and_inspectors_are_not_mixed_in_a_batch(batcher):
     one, other = Brightness(), Brightness()
     one.slow.clear()
-    found = [batcher.submit(inspector, part, grey(7)) for inspector in (one, other) for part in ("a", "b") for _ in "xy"]
+    found = [
+        batcher.submit(inspector, part, grey(7))
+        for inspector in (one, other)
+        for part in ("a", "b")
+        for _ in "xy"
+    ]
     one.slow.set()
     assert [result.result(5).score for result in found] == [7.0] * 8
     assert sum(other.batches) == 4 and max(other.batches) <= 2

@@ -84,17 +84,26 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(service, size):
 def test_zip_bombs_are_neither_unpacked_nor_taken_for_pictures(service):
     refused(service.post("/v1/inspect?object=a", content=archive(), headers=RAW), 422, "not-a-picture")
     packed = RAW | {"content-encoding": "gzip"}
-    refused(service.post("/v1/inspect?object=a", content=zlib.compress(bytes(10**7)), headers=packed), 415, "compressed")
+    refused(
+        service.post("/v1/inspect?object=a", content=zlib.compress(bytes(10**7)), headers=packed),
+        415,
+        "compressed",
+    )
     text = io.BytesIO()
     from PIL import Image, PngImagePlugin
 
     notes = PngImagePlugin.PngInfo()
     notes.add_text("note", "x" * 50_000_000, zip=True)  # a few kB that a careless reader makes 50 MB of
     Image.new("RGB", (8, 8)).save(text, "PNG", pnginfo=notes)
-    assert service.post("/v1/inspect?object=a", content=text.getvalue(), headers=RAW).status_code in (200, 422)
+    assert service.post("/v1/inspect?object=a", content=text.getvalue(), headers=RAW).status_code in (
+        200,
+        422,
+    )
 
 
-@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0 not a jpeg", b"%!PS-Adobe\n", b"<svg xmlns='x'/>", b"MZ" * 500])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xd8\xff\xe0 not a jpeg", b"%!PS-Adobe\n", b"<svg xmlns='x'/>", b"MZ" * 500]
+)
 def test_what_is_no_picture_is_said_so(service, content):
     before = len(left(service))
     refused(service.post("/v1/inspect?object=a", content=content, headers=RAW), 422, "not-a-picture")
@@ -104,13 +113,25 @@ def test_what_is_no_picture_is_said_so(service, content):
 def test_broken_and_endless_forms(service):
     broken = {"content-type": "multipart/form-data; boundary=x"}
     refused(service.post("/v1/inspect", content=b"--x\r\nnothing", headers=broken), 400, "no-picture")
-    refused(service.post("/v1/inspect", content=b"x", headers={"content-type": "multipart/form-data"}), 400, "broken-form")
+    refused(
+        service.post("/v1/inspect", content=b"x", headers={"content-type": "multipart/form-data"}),
+        400,
+        "broken-form",
+    )
     many = [("image", (f"{i}.png", picture())) for i in range(4)]
     refused(service.post("/v1/inspect/batch", files=many, data={"object": "a"}), 400, "broken-form")
     fields = {f"f{i}": "x" for i in range(50)}
     refused(service.post("/v1/inspect", files={"image": picture()}, data=fields), 400, "broken-form")
-    refused(service.post("/v1/inspect", files={"image": picture()}, data={"object": "a" * 5000}), 400, "broken-form")
-    refused(service.post("/v1/inspect?object=a", content=b"{}", headers={"content-type": "application/json"}), 415, "unknown-kind")
+    refused(
+        service.post("/v1/inspect", files={"image": picture()}, data={"object": "a" * 5000}),
+        400,
+        "broken-form",
+    )
+    refused(
+        service.post("/v1/inspect?object=a", content=b"{}", headers={"content-type": "application/json"}),
+        415,
+        "unknown-kind",
+    )
     refused(service.post("/v1/inspect?object=a", content=b"", headers=RAW), 400, "no-picture")
 
 
@@ -164,7 +185,9 @@ def test_bodies_at_once_are_limited_together():
 # Names -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "/etc/passwd", "a/../b", "C:\\x", "%2e%2e", "a\x00b", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..", "/etc/passwd", "a/../b", "C:\\x", "%2e%2e", "a\x00b", "x" * 200]
+)
 def test_a_name_like_a_path_is_no_profile(service, name):
     answer = service.post("/v1/inspect", files={"image": picture()}, data={"profile": name})
     refused(answer, 404, "no-such-profile")
@@ -184,13 +207,17 @@ def test_parts_names_and_files_names_are_only_text(service):
         "/v1/inspect", files={"image": ("../../<script>\u202e.png", picture())}, data={"object": "a{0}"}
     )
     assert answer.status_code == 200 and answer.json()["name"] == "<script>.png"
-    assert cleaned("C:\\secret\\a.png") == "a.png" and cleaned("\x00") is None and len(cleaned("x" * 999)) == 120
+    assert (
+        cleaned("C:\\secret\\a.png") == "a.png" and cleaned("\x00") is None and len(cleaned("x" * 999)) == 120
+    )
     refused(service.post("/v1/inspect", files={"image": picture()}), 400, "profile-or-object")
     both = {"profile": "p", "object": "o"}
     refused(service.post("/v1/inspect", files={"image": picture()}, data=both), 400, "profile-or-object")
 
 
-@pytest.mark.parametrize("path", ["/static/..%2fapp.py", "/static/../app.py", "/static/line.sqlite", "/line.sqlite"])
+@pytest.mark.parametrize(
+    "path", ["/static/..%2fapp.py", "/static/../app.py", "/static/line.sqlite", "/line.sqlite"]
+)
 def test_no_file_but_the_pages_own_is_served(service, path):
     assert service.get(path).status_code == 404
 
@@ -206,7 +233,9 @@ def test_no_file_but_the_pages_own_is_served(service, path):
     ],
 )  # fmt: skip
 def test_a_page_of_another_origin_can_neither_post_nor_read(service, headers):
-    refused(service.post("/v1/inspect?object=a", content=picture(), headers=RAW | headers), 403, "other-origin")
+    refused(
+        service.post("/v1/inspect?object=a", content=picture(), headers=RAW | headers), 403, "other-origin"
+    )
     refused(service.get("/v1/parts", headers=headers), 403, "other-origin")
 
 

@@ -60,7 +60,9 @@ def test_a_second_service_on_the_same_folder_is_refused(store, tmp_path):
 
 
 def test_good_pictures_count_once_and_are_forgotten(store):
-    assert store.add_good("p", "a", "x", "one.png", "given") and not store.add_good("p", "a", "y", None, "given")
+    assert store.add_good("p", "a", "x", "one.png", "given") and not store.add_good(
+        "p", "a", "y", None, "given"
+    )
     assert [one["photo"] for one in store.goods("p")] == ["x"] and store.drafts() == ["p"]
     assert store.good("a")["profile"] == "p" and store.good("b") is None
     store.remove_goods("p", ["a"])

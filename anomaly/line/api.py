@@ -213,8 +213,6 @@ def profile(request: Request, name: str) -> Any:
     service = service_of(request)
     versions = [one.__dict__ for one in reversed(service.shelf.versions(name).all())]
     goods = service.store.goods(name)
-    if not versions and not goods and name not in service.shelf.names():
-        service.ready(name)  # says which there are
     found = summary(service, name) if name in service.shelf.names() else {"name": name, "version": None}
     proposal = service.learner.proposal(name)
     told = service.store.told(name)

@@ -136,8 +136,8 @@ async function look() {
   try {
     profile = await ask(`/v1/profiles/${encodeURIComponent(name)}`);
   } catch (error) {
-    if (!/no-such|is here|are here/.test(error.message)) { note(error.message); return; }
-    profile = { name, version: null, versions: [], pictures: [], misses: [], false_alarms: [], proposal: null };
+    note(error.message);
+    return;
   }
   drawProfile();
 }
