@@ -123,8 +123,8 @@ class Line:
                 *COMMAND, str(self.inbox), "--profile", str(self.profile), "--sort", "--out", str(self.folder / "out"),
                 "--sink", f"csv:{self.folder / 'sink.csv'}", "--quiet",
             ]  # fmt: skip
-        out = (self.folder / "said.txt").open("ab")
-        return subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
+        with (self.folder / "said.txt").open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
 
     def feed(self) -> None:
         """Write pictures until there are enough, under names that are free again."""

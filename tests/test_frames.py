@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -153,7 +154,8 @@ def stream(count):
                 image = np.full((48, 64, 3), 100 + number, np.uint8)
                 data = cv2.imencode(".jpg", image)[1].tobytes()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                self.wfile.write(head.encode() + data + b"\r\n")
+                with suppress(OSError):  # whoever listened has gone
+                    self.wfile.write(head.encode() + data + b"\r\n")
                 time.sleep(0.01)
 
         def log_message(self, *_):

@@ -141,8 +141,8 @@ def open_station(
             raise SteerAnomalyError(f"{error} (--out names the folder)") from error
         if profile is not None:
             keep_profile(folder.path, profile)
-        inspector.prepare(part, last=True)
         sinks = stack.enter_context(open_sinks(asked.sinks, asked.out, warn)) if asked.sinks else None
+        inspector.prepare(part, last=True)
         station = Station(
             folder, inspector, part, root, source=source,
             profile=asked.profile.stem if asked.profile else None,

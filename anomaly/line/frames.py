@@ -159,6 +159,8 @@ class Frames:
         with self._changed:
             if not self._live:
                 self._changed.wait_for(lambda: len(self._waiting) < self._depth or self._stop.is_set())
+                if self._stop.is_set():
+                    return
             while len(self._waiting) >= self._depth:
                 self._drop(self._waiting.popleft())
             self._waiting.append(frame)
