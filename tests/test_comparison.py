@@ -166,6 +166,41 @@ def test_a_command_names_strange_references_and_references_of_another_part(tmp_p
     assert "another part? 3 of 3 pictures" in result.output
 
 
+def test_references_out_of_the_inputs_are_compared_with_the_other_references():
+    images = [part(i, defect=i == 0) for i in range(8)]
+    one = Inspector(references=images[2:6])
+    found = [one.inspect(image, "plate") for image in images]
+    unlike = np.array([each.unlike for each in found[1:]])
+    among, beside = unlike[1:5], np.delete(unlike, slice(1, 5))
+    assert (
+        np.ptp(unlike) < 1 and among.min() > -0.5
+    )  # a copy of itself would be as like as nothing else can be
+    assert abs(among.mean() - beside.mean()) < 0.5
+    assert found[0].score == max(each.score for each in found)
+
+
+@pytest.mark.parametrize("copies", [1, 9])
+def test_a_command_says_that_one_picture_is_no_company(copies, tmp_path):
+    for number in range(copies):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), part(1))
+    given = [str(tmp_path), "--object", "plate", "--quiet", "--mutual", "on", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(inspect, given)
+    assert result.exit_code != 0 and isinstance(result.exception, SteerAnomalyError)
+    assert "at least 2 images of different content" in str(result.exception)
+
+
+def test_a_command_answers_black_pictures_with_numbers(tmp_path):
+    (tmp_path / "img").mkdir()
+    for side in range(60, 68):
+        cv2.imwrite(str(tmp_path / "img" / f"{side}.png"), np.zeros((side, 80, 3), np.uint8))
+    result = CliRunner().invoke(
+        inspect, [str(tmp_path / "img"), "--object", "plate", "--quiet", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "each compared with 7 others: 8 unjudged" in result.output
+    assert "Ranked, not judged" in result.output and result.output.count("the other pictures of the run") == 1
+
+
 def test_settings_name_the_company_and_no_threshold_of_another_holds():
     alone, refs = Inspector(), Inspector(references=[part(0)])
     other = Inspector(references=[part(1)])

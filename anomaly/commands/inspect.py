@@ -109,7 +109,7 @@ def inspect(
             _inspect_all(folder, paths, inputs, inspector, part, options["batch_size"], quiet)
             if known is None:  # a profile's gate says it of each photograph
                 _say_another_part(folder, paths)
-            counts = folder.counts()
+            counts, others = folder.counts(), _others(folder, paths)
             drift = _follow(folder, paths, known) if known else None
     except KeyboardInterrupt:
         click.echo(
@@ -120,7 +120,7 @@ def inspect(
         raise SteerAnomalyError(
             f"{error} (--out names the folder, --overwrite deletes its results)"
         ) from error
-    _summarise(counts, inspector, Path(out))
+    _summarise(counts, inspector, Path(out), others)
     if drift and drift["alarm"]:
         click.echo(
             f"Drift since {drift['alarm_at']}: look at {Path(out) / 'drift.json'}. {drift['sentence']}"
@@ -256,9 +256,16 @@ def _say_another_part(folder: ResultFolder, paths: list[Path]) -> None:
         click.echo(f"note: {said}", err=True)
 
 
-def _summarise(counts: dict[str, int], inspector: Inspector, out: Path) -> None:
+def _others(folder: ResultFolder, paths: list[Path]) -> int:
+    """With how many other pictures of the run each was compared, at most; 0 where they were judged alone."""
+    rows = [row for path in paths if (row := folder.row_of(path)) is not None]
+    return max((row.compared_with or 0 for row in rows), default=0)
+
+
+def _summarise(counts: dict[str, int], inspector: Inspector, out: Path, others: int) -> None:
     images = sum(counts.values())
     parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     click.echo(_standing(inspector))
-    click.echo(f"{images} images inspected with {inspector.record.name}: {', '.join(parts)}")
+    company = f", each compared with {others} others" if others else ""
+    click.echo(f"{images} images inspected with {inspector.record.name}{company}: {', '.join(parts)}")
     click.echo(f"report: {(out / 'report.html').resolve()}")
