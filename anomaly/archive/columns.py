@@ -58,6 +58,7 @@ SCHEMA = pa.schema(
         ("compared_with", pa.int32()),
         ("closest", pa.string()),
         ("unlike", pa.float64()),
+        ("mm_per_pixel", pa.float64()),
         ("heatmap", pa.list_(pa.float16(), SIDE * SIDE)),
         ("milliseconds", pa.float32()),
         ("model", pa.string()),
@@ -129,7 +130,15 @@ def to_image_row(row: Mapping[str, Any], name: str) -> ImageRow:
         )
         for one in row["regions"] or ()
     )
-    told = {"regions": regions, "look": row.get("gate"), "file": row["path"], "name": name, "mtime_ns": None}
+    parts = {one["name"]: one["at_peak"] for one in row["evidence"] or ()}
+    told = {
+        "regions": regions,
+        "parts": parts,
+        "look": row.get("gate"),
+        "file": row["path"],
+        "name": name,
+        "mtime_ns": None,
+    }
     return ImageRow(**known | told)
 
 

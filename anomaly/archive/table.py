@@ -66,18 +66,25 @@ def errors_in(place: Place, chapter: int) -> int:
 
 def read_rows(place: Place, kind: str, chapter: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The rows of a chapter of `images` or `errors`, a table each file. Raises `ArchiveError` for a damaged file."""
+    for name in file_names(place, kind, chapter):
+        yield read_file(place, name, columns)
+
+
+def file_names(place: Place, kind: str, chapter: int) -> list[str]:
+    """The files of a chapter of `images` or `errors`, as names in the place."""
     folder = f"{kind}/{chapter_name(chapter)}"
-    for name in place.files(folder):
-        try:
-            if place.remote:
-                yield parquet.ParquetFile(io.BytesIO(place.read(f"{folder}/{name}"))).read(columns)
-            else:
-                with parquet.ParquetFile(place.path / folder / name) as file:
-                    yield file.read(columns)
-        except pa.ArrowInvalid as error:
-            raise ArchiveError(
-                f"{place.full(f'{folder}/{name}')} is damaged ({error}): delete it and run again"
-            ) from error
+    return [f"{folder}/{name}" for name in place.files(folder)]
+
+
+def read_file(place: Place, name: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a file. Raises `OSError`, `ArchiveError` for a damaged file."""
+    try:
+        if place.remote:
+            return parquet.ParquetFile(io.BytesIO(place.read(name))).read(columns)
+        with parquet.ParquetFile(place.path / name) as file:
+            return file.read(columns)
+    except pa.ArrowInvalid as error:
+        raise ArchiveError(f"{place.full(name)} is damaged ({error}): delete it and run again") from error
 
 
 def closed(place: Place) -> dict[int, dict[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -67,7 +68,8 @@ def judge(
 ) -> None:
     """Judge a finished run again: verdicts, masks, outlines, tables and report; no inference.
 
-    OUT is a folder that `steer-anomaly inspect` wrote. Scores and heatmaps stay as they are.
+    OUT is a folder that `steer-anomaly inspect` wrote. Scores and heatmaps stay as they are. Of a table that
+    `steer-anomaly archive` wrote it says what would change, and changes nothing.
     """
     from tqdm import tqdm
 
@@ -77,6 +79,17 @@ def judge(
 
     if threshold is not None and (false_alarms or confidence):
         raise SteerAnomalyError("expected --threshold or --false-alarms, got both: a rate sets the threshold")
+    if (table := _table(out)) is not None:
+        from anomaly.commands.archive import judge_table
+
+        context = click.get_current_context()
+        maps = ("mask_threshold", "min_area", "min_size", "mm_per_pixel", "fail_on_defect")
+        if any(typed(context, name) for name in maps):
+            raise SteerAnomalyError(
+                "expected a threshold or a profile for a table; it keeps no maps to outline again"
+            )
+        judge_table(table, profile, threshold, false_alarms, confidence, best_effort, not no_gate)
+        return
     with FinishedRun(out) as run:
         known = _profile(run, profile)
         if known is None and (false_alarms or confidence):
@@ -99,6 +112,17 @@ def judge(
         click.echo(f"{found.undrawn} defects are not outlined: their heatmaps were not kept", err=True)
     click.echo(f"report: {(out / 'report.html').resolve()}")
     sys.exit(_exit_code(run.run["counts"], fail_on_defect, drift))
+
+
+def _table(out: Path) -> str | None:
+    """The place of a table of an archive; None for anything else."""
+    text = re.sub(r"^(\w+):/(?!/)", r"\1://", str(out))  # as it was typed: a path has no two slashes in a row
+    if "://" not in text and not (out / "_run.json").is_file():
+        return None
+    from anomaly.commands.extras import need
+
+    need("archive", "judge of a table")
+    return text
 
 
 def _profile(run: FinishedRun, path: Path | None) -> Profile | None:
