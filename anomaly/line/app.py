@@ -22,6 +22,7 @@ from anomaly.line.service import Service
 from anomaly.line.views import views
 
 log = logging.getLogger("steer_anomaly.line")
+WARM_UP_SECONDS = 20  # that stopping waits for a model that is still being loaded
 
 
 def application(service: Service, token: str | None = None, hosts: tuple[str, ...] | None = None) -> Any:
@@ -29,8 +30,10 @@ def application(service: Service, token: str | None = None, hosts: tuple[str, ..
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=service.warm_up, name="warm up", daemon=True).start()
+        warming = threading.Thread(target=service.warm_up, name="warm up", daemon=True)
+        warming.start()
         yield
+        warming.join(WARM_UP_SECONDS)
         service.stop()
 
     made = FastAPI(

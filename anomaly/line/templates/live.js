@@ -22,6 +22,7 @@ function drawNewest(part) {
   const hero = byId("hero");
   hero.hidden = false;
   hero.href = `/parts/${part.id}`;
+  hero.setAttribute("aria-label", `Open part ${part.id}`);
   hero.firstElementChild.replaceChildren(picture(part, "large"));
   byId("when").textContent = `part ${part.id} · ${part.name || "no name"} · ${part.profile || part.object} · ${when(part.received)}`;
   byId("verdict").replaceChildren(tag(part.verdict));
