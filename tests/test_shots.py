@@ -99,7 +99,7 @@ def test_mean_and_deviation_over_seeds_are_printed_and_kept(cup, tmp_path, monke
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--seeds", "0,1"], "give --shots too"),
+        (["--seeds", "0,1"], "give one of them too"),
         (["--shots", "2", "--seeds", "a"], "whole numbers"),
         (["--shots", "2", "--mutual", "on"], "two settings"),
         (["--shots", "2", "--references", "x"], "got both"),

@@ -14,6 +14,7 @@ import click
 from anomaly.commands import exit_codes
 from anomaly.commands import options as inspection
 from anomaly.commands.baselines import make_method_inspector
+from anomaly.commands.eval_calibrated import OPTIONS, calibrate_options, run_calibrated
 from anomaly.commands.extras import need
 from anomaly.commands.steerability import EvalCommand
 
@@ -72,11 +73,12 @@ if TYPE_CHECKING:
     "--seeds",
     metavar="LIST",
     callback=lambda _context, _option, text: _seeds(text),
-    help="With --shots: draw once by each of these seeds; mean and deviation are printed.  [default: 0]",
+    help="With --shots or --calibrate: draw once by each of these seeds; mean and deviation are printed.  [default: 0]",
 )
 @click.option(
     "--method", metavar="NAME", help="A baseline in place of the inspection; below is what there is."
 )
+@calibrate_options
 @click.option("--save-maps", is_flag=True, help="Keep every anomaly map (float32 TIFF, MVTec's naming).")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Output folder.  [default: runs/eval-NAME-MODEL]"
@@ -101,7 +103,7 @@ def eval_command(
     from steervit.processes import joined
 
     ours = ("names", "object_name", "split", "limit", "pro_limits", "protocols", "calpro_size", "save_maps",
-            "shots", "seeds", "method")  # fmt: skip
+            "shots", "seeds", "method", *OPTIONS)  # fmt: skip
     mine = {name: options.pop(name) for name in ours}
     with joined() as processes:
         left_out = _run(context, benchmark, root, out, mine, options, processes)
@@ -119,6 +121,8 @@ def _run(
     processes: Processes,
 ) -> bool:
     card, categories = _categories(benchmark, root, mine)
+    if mine["calibrate"]:
+        return run_calibrated(categories, Path(benchmark).stem, out, mine, options)
     setting = _setting(mine, options)
     inspector: Any
     if mine["method"]:
@@ -163,7 +167,7 @@ class _Task:
 def _setting(mine: dict[str, Any], options: dict[str, Any]) -> str:
     """Which column of a table the figures may stand in."""
     if mine["seeds"] and mine["shots"] is None:
-        raise click.UsageError("--seeds draw the good images of --shots: give --shots too")
+        raise click.UsageError("--seeds draw the good images of --shots or --calibrate: give one of them too")
     together = options.get("mutual") == "on"
     if together and (mine["shots"] or options.get("references")):
         raise click.UsageError("--mutual on and good images are two settings: evaluate them one at a time")

@@ -111,6 +111,18 @@ class Promise:
         fold = self.n // folds
         return min(1.0, (2 * (self.rank - 1) + fold) / (self.n + fold))
 
+    def chance_of_at_most(self, count: int, pictures: int) -> float:
+        """How likely at most `count` of so many further good parts are alarms, 0..1, before either is photographed."""
+        from scipy.stats import betabinom
+
+        return float(betabinom.cdf(count, pictures, self.rank, self.n + 1 - self.rank))
+
+    def most_alarms(self, pictures: int) -> int:
+        """So many of that many further good parts are alarms at most, with the confidence (beta-binomial quantile)."""
+        from scipy.stats import betabinom
+
+        return int(betabinom.ppf(self.confidence, pictures, self.rank, self.n + 1 - self.rank))
+
     def sentence(self) -> str:
         """The promise in words an engineer can sign, and what it rests on."""
         words = {

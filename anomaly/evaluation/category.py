@@ -101,7 +101,7 @@ class Category:
                     write_thresholded(self.out, self.images.name, sample.key, inspection.mask)
             return InspectedImage(
                 sample.key, self.images.object, loaded.stamp, float(inspection.score),
-                round(float(inspection.milliseconds), 3), _overlap(inspection, loaded.mask), key,
+                round(float(inspection.milliseconds), 3), overlap_of(inspection, loaded.mask), key,
             )  # fmt: skip
 
         return finish
@@ -160,7 +160,8 @@ def stamp_of(sample: Sample) -> tuple[int, ...]:
     return tuple(-1 if value is None else value for stamp in found for value in stamp)
 
 
-def _overlap(inspection: Inspection, mask: np.ndarray | None) -> Overlap | None:
+def overlap_of(inspection: Inspection, mask: np.ndarray | None) -> Overlap | None:
+    """The inspection's mask against the true one (bool H x W); None where no verdict was given, or no mask is known."""
     if inspection.is_anomalous is None or mask is None:
         return None
     both = int(np.count_nonzero(inspection.mask & mask))

@@ -105,7 +105,7 @@ def score_category(
         regions=[r for s in counted for r in pixels.regions.get(s.key, [])],
         images=[_figures(s, scores[s.key], pixels.regions.get(s.key)) for s in counted],
         left_out=[asdict(p) for p in [*problems, *pixels.problems]],
-        seg_f1=_seg_f1([scores[s.key].overlap for s in counted]),
+        seg_f1=pooled_f1([scores[s.key].overlap for s in counted]),
         **named,
     )
 
@@ -122,7 +122,7 @@ def require_counted(results: Sequence[CategoryResult]) -> None:
     )
 
 
-def _seg_f1(overlaps: list[Overlap | None]) -> float | None:
+def pooled_f1(overlaps: list[Overlap | None]) -> float | None:
     """F1 of the thresholded maps, pixels of all images pooled; None when a threshold or a mask is missing."""
     known = [overlap for overlap in overlaps if overlap is not None]
     if not known or len(known) < len(overlaps):
