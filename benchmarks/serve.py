@@ -1,4 +1,4 @@
-"""Measures `steer-anomaly serve`: latency against the inference alone, eight clients against one, load, memory, mix-ups.
+"""Measures `steer-anomaly serve`: latency against inference alone, eight clients against one, load, memory, mix-ups.
 
     python benchmarks/serve.py [--load-minutes 5] [--out serve.json]
 

@@ -18,6 +18,8 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.line.access import Access
 from anomaly.line.api import api
 from anomaly.line.limits import BodyLimit, Refusal
+from anomaly.line.parts_api import parts_api
+from anomaly.line.profiles_api import profiles_api
 from anomaly.line.service import Service
 from anomaly.line.views import views
 
@@ -41,8 +43,8 @@ def application(service: Service, token: str | None = None, hosts: tuple[str, ..
         description="Finds defects in photographs of parts, judged by profiles or by the part's name alone.",
     )  # fmt: skip
     made.state.service, made.state.token = service, token
-    made.include_router(api)
-    made.include_router(views)
+    for router in (api, parts_api, profiles_api, views):
+        made.include_router(router)
     _explain(made, service)
     return Access(BodyLimit(made, service.limits), token, hosts)
 

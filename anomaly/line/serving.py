@@ -51,6 +51,7 @@ def _listening(host: str, port: int) -> socket.socket:
         made = socket.socket(family)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen(128)  # whoever reads the address and asks at once waits for the start
     except OSError as error:
         raise SteerAnomalyError(
             f"cannot listen on {host} port {port} ({error.strerror or error}): another program may have it; choose "

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from anomaly import __version__
 from anomaly.line.access import COOKIE, same, session_of
-from anomaly.line.api import service_of
 from anomaly.line.limits import Refusal
+from anomaly.line.routes import service_of
 
 PAGES = "anomaly.line.templates"
 STATIC = {  # file -> (package, media type)
