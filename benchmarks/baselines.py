@@ -8,6 +8,9 @@ itself, at its original size, with the metrics of `steer-anomaly eval`; the imag
 * median colour: distance of each pixel's RGB from the image's median colour
 * gradient: length of the gradient of the grey image (Sobel)
 * Mahalanobis: distance of six features (RGB, and gradients at three scales) from the image's own mean
+
+`steer-anomaly eval folder --root DIR --method median-colour` (or `mahalanobis`) gives the same figures with all outputs
+of an evaluation.
 """
 
 from __future__ import annotations
@@ -19,14 +22,17 @@ import click
 import cv2
 import numpy as np
 
-SIDE = 256  # px, for the Mahalanobis distance
+from anomaly import prompts
+from anomaly.methods.mahalanobis import PixelMahalanobis
+from anomaly.methods.median_colour import MedianColour
+from anomaly.methods.method import Asked
+
+ASKED = Asked(prompts.load("default"))  # neither reads text
 
 
 def median_colour(image: np.ndarray) -> np.ndarray:
     """RGB uint8 H x W x 3 -> float32 H x W: Euclidean distance from the median of each channel."""
-    pixels = image.astype(np.float32)
-    middle = np.median(pixels, axis=(0, 1))
-    return np.sqrt(((pixels - middle) ** 2).sum(axis=2))
+    return MedianColour(ASKED).find(image, "").map
 
 
 def gradient(image: np.ndarray) -> np.ndarray:
@@ -37,15 +43,7 @@ def gradient(image: np.ndarray) -> np.ndarray:
 
 def mahalanobis(image: np.ndarray) -> np.ndarray:
     """RGB uint8 H x W x 3 -> float32 H x W: Mahalanobis length of six features within the image, seen at 256 px."""
-    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    energy = gradient(small)
-    planes = [cv2.GaussianBlur(small.astype(np.float32), (0, 0), 2)]
-    planes += [cv2.GaussianBlur(energy, (0, 0), sigma) for sigma in (1, 2, 4)]
-    features = np.dstack(planes).reshape(SIDE * SIDE, -1).astype(np.float64)
-    centred = features - features.mean(axis=0)
-    covariance = centred.T @ centred / len(centred) + 1e-3 * np.eye(centred.shape[1])
-    squares = (centred * np.linalg.solve(covariance, centred.T).T).sum(axis=1)
-    return cv2.resize(np.sqrt(squares).reshape(SIDE, SIDE).astype(np.float32), image.shape[1::-1])
+    return cv2.resize(PixelMahalanobis(ASKED).find(image, "").map, image.shape[1::-1])
 
 
 BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

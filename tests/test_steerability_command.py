@@ -65,6 +65,9 @@ def test_datasets_knows_them(tmp_path):
     assert "96.0" in run("datasets", "info", "core")
     output = run("datasets", "check", drawn.core(tmp_path), "--as", "core", code=1)
     assert "expected 6 scenes, found 2" in output
+    place = representations.imagewoof(tmp_path / "probe")
+    assert "waterbirds is missing" in run("datasets", "check", place, "--as", "probe", code=1)
+    assert "55.4" in run("datasets", "info", "ade20k") and "70.6" in run("datasets", "info", "refcocog")
 
 
 @pytest.mark.slow
