@@ -129,6 +129,8 @@ def test_defects_tell_how_many_would_be_missed(good, tmp_path):
     done = calibrate(tmp_path / "p.profile", good, "--references", 4, "--defects", tmp_path / "bad")
     assert done.exit_code == 0, done.output
     assert "of 4 defective pictures missed" in done.output and "<- this profile" in done.output
+    with Image.open(tmp_path / "p-tradeoff.png") as plot:  # the trade-off, beside the profile
+        assert plot.width > 600
 
 
 # Judging by it ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from anomaly.commands.sections import SectionedCommand, in_section
 
 if TYPE_CHECKING:
     from anomaly.decision.calibrating import Calibrated, Good
+    from anomaly.decision.calibration import Choice
     from anomaly.inspector import Inspector
 
 files, promise = in_section("Input and output"), in_section("Verdict")
@@ -63,7 +64,7 @@ docs/verdicts.md says what is promised and what not.""",
     type=str,
     multiple=True,
     metavar="DIR",
-    help="Pictures of defective parts: how many would be missed?",
+    help="Pictures of defective parts: how many would be missed? The trade-off is drawn beside the profile.",
 )
 @files("--quiet", is_flag=True, help="No progress bar.")
 @promise(
@@ -141,7 +142,7 @@ def calibrate(
     profile_file.save(found.profile, out)
     _say(found, out)
     if flawed:
-        _say_misses(found, observed(flawed, inspector, part, quiet, "defective"))
+        _say_misses(found, observed(flawed, inspector, part, quiet, "defective"), out)
 
 
 def observed(paths: list[Path], inspector: Inspector, part: str, quiet: bool, kind: str) -> list[Good]:
@@ -194,7 +195,7 @@ def _say(found: Calibrated, out: Path) -> None:
     click.echo(f"{out}: now run  steer-anomaly inspect --profile {out} IMAGES")
 
 
-def _say_misses(found: Calibrated, seen: list[Good]) -> None:
+def _say_misses(found: Calibrated, seen: list[Good], out: Path) -> None:
     from anomaly.decision.calibrating import scores_of
     from anomaly.decision.calibration import choices, misses
     from anomaly.decision.promise import percent
@@ -209,10 +210,29 @@ def _say_misses(found: Calibrated, seen: list[Good]) -> None:
     click.echo(
         misses(profile.threshold, scores, profile.promise.confidence).sentence("defective pictures missed")
     )
-    click.echo("  false alarms at most   threshold   defects missed")
+    click.echo("  false alarms at most   threshold   defects missed (interval)")
     for choice in choices(profile.calibration, profile.promise.confidence, scores, SHOWN):
         assert choice.misses is not None
         mark = "  <- this profile" if choice.rank == profile.promise.rank else ""
         click.echo(
-            f"  {percent(choice.bound):>20} {choice.threshold:>11.4g}   {percent(choice.misses.rate)}{mark}"
+            f"  {percent(choice.bound):>20} {choice.threshold:>11.4g}   {percent(choice.misses.rate)} "
+            f"({percent(choice.misses.low)} to {percent(choice.misses.high)}){mark}"
         )
+    _draw(found, choices(profile.calibration, profile.promise.confidence, scores), out)
+
+
+def _draw(found: Calibrated, known: list[Choice], out: Path) -> None:
+    """The trade-off as a picture beside the profile; a sentence where nothing can draw it."""
+    from anomaly.report.tradeoff import draw_tradeoff
+    from anomaly.runs.saving import explained
+
+    promise, path = found.profile.promise, out.with_name(f"{out.stem}-tradeoff.png")
+    try:
+        with explained(str(path), out.parent, None):
+            draw_tradeoff(
+                known, promise.rank, promise.confidence, f"Calibrated for: {found.profile.object}", path
+            )
+    except ImportError:
+        click.echo('  As a plot: pip install "steer-anomaly[plots]" and calibrate again')
+    else:
+        click.echo(f"  as a plot: {path}")
