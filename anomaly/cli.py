@@ -20,6 +20,7 @@ from anomaly.commands.calibrate import calibrate
 from anomaly.commands.camera import camera
 from anomaly.commands.datasets import datasets
 from anomaly.commands.eval import eval_command
+from anomaly.commands.export import export
 from anomaly.commands.inspect import inspect
 from anomaly.commands.judge import judge
 from anomaly.commands.models import models
@@ -29,6 +30,7 @@ from anomaly.commands.score import score
 from anomaly.commands.serve import serve
 from anomaly.commands.train import train
 from anomaly.commands.vectors import vectors
+from anomaly.commands.verify import verify
 from anomaly.commands.watch import watch
 from anomaly.errors import SteerAnomalyError
 
@@ -92,7 +94,7 @@ def main(debug: bool) -> None:
 
 for command in (
     inspect, judge, calibrate, profile, serve, watch, camera, archive, eval_command, score, train, prompts,
-    models, datasets, vectors,
+    models, datasets, vectors, export, verify,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -52,6 +52,7 @@ from anomaly.tiles import parse_scales
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from anomaly.bundle.opened import OpenedBundle
     from anomaly.evidence.mutual import FeatureStore
     from anomaly.evidence.reference_check import Finding
     from steervit import SteerViT
@@ -99,10 +100,14 @@ class Inspector:
         ignore: Picture | None = None,
         least: Least = NO_LEAST,
     ) -> None:
-        if precision not in ("fp32", "bf16"):
+        self._found = find_model(model, trunk, text_encoder)
+        if (bundle := self._found.bundle) is not None:  # it says what is left at its default here
+            asked = {"prompts": prompts, "omega": omega, "precision": precision, "references": references,
+                     "roi": roi, "ignore": ignore}  # fmt: skip
+            prompts, omega, precision, references, roi, ignore = bundle.arguments(asked).values()
+        elif precision not in ("fp32", "bf16"):
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
         self.prompts = prompts if isinstance(prompts, PromptSet) else prompt_sets.load(prompts)
-        self._found = find_model(model, trunk, text_encoder)
         self.record = self._found.record
         given = {
             "activation": activation or None, "smooth": smooth, "scales": scales or None,
@@ -110,7 +115,8 @@ class Inspector:
         }  # fmt: skip
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
-        self._seen_by = SEEN_BY["eyes" if maps.pop("description") == "eyes" else "tokens"]
+        self.description = maps.pop("description")  # the word for what describes pictures
+        self._seen_by = SEEN_BY["eyes" if self.description == "eyes" else "tokens"]
         self.mutual = mutual
         self.references = references if isinstance(references, ReferenceSet) else ReferenceSet.of(references)
         self.roi = Roi.of(roi, ignore)
@@ -126,9 +132,12 @@ class Inspector:
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
         shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
         self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings), least=least)
-        self._asked = self._found.opened(self.settings, self.prompts, device)
-        self.device = self._asked.device
-        self._observer = Observer(self.settings, self._asked)
+        if bundle is not None:
+            bundle.check(self.settings)
+            self.judge = self._judge_of(bundle, threshold, mask_threshold) or self.judge
+        self.asked = self._found.opened(self.settings, self.prompts, device)
+        self.device = self.asked.device
+        self._observer = Observer(self.settings, self.asked)
         self._references: dict[str, DescribedReferences] = {}
         self._loading = RLock()
 
@@ -154,6 +163,10 @@ class Inspector:
         made.judge = judge_of(profile, gate)
         return made
 
+    def _judge_of(self, bundle: OpenedBundle, threshold: float | None, mask: float | None) -> Judge | None:
+        judge = bundle.judge()
+        return judge and replace(judge, point=with_given(judge.point, threshold, mask, self.settings))
+
     # Public --------------------------------------------------------------------------------------------
 
     @property
@@ -162,9 +175,18 @@ class Inspector:
         return self.judge.point
 
     @property
+    def bundle(self) -> OpenedBundle | None:
+        """The bundle that this inspector runs, if it is one."""
+        return self._found.bundle
+
+    def described(self, object: str) -> DescribedReferences | None:
+        """The references as the model sees them, None without any."""
+        return self._described_references(self._name_of(object)) if self.references else None
+
+    @property
     def model(self) -> SteerViT:
         """The model, loaded on first use; a view of its own of one that was given."""
-        return self._asked.steervit
+        return self.asked.steervit
 
     def inspect(self, image: Picture, object: str = "object", channels: str = "rgb") -> Inspection:
         """Inspect one image of the part called `object`.
@@ -211,7 +233,7 @@ class Inspector:
     ) -> list[Observation]:
         """What the model says of each image alone: its map before smoothing, and each piece of evidence."""
         arrays = [as_rgb(image, channels) for image in images]
-        name, described = prompt_sets.object_name(object), self.settings.company is not None
+        name, described = self._name_of(object), self.settings.company is not None
         found = self._observer.observe(arrays, name, described, looked_at=self.judge.gate is not None)
         return [replace(one, part=self.roi.seen(image)) for one, image in zip(found, arrays, strict=True)]
 
@@ -297,7 +319,7 @@ class Inspector:
         With `last` this inspector lets go of the text tower (1.4 GB for RoBERTa-large) and can be asked about no
         other part.
         """
-        self._asked.prepare(prompt_sets.object_name(object), last)
+        self.asked.prepare(self._name_of(object), last)
 
     def check_references(self, object: str = "object") -> list[Finding]:
         """The references that are unlike all others, to be looked at; those of a profile were looked at before."""
@@ -331,6 +353,7 @@ class Inspector:
         """Model, settings, their hash and the thresholds, ready for JSON; with a profile, which one."""
         point, profile = self.point, self.judge.profile
         known = {"profile": profile.digest} if profile else {}
+        known |= {"bundle": self._found.bundle.manifest.digest} if self._found.bundle else {}
         return (
             self.settings.to_dict()
             | known
@@ -349,6 +372,12 @@ class Inspector:
                 "device": self.device,
             }
         )
+
+    def _name_of(self, object: str) -> str:
+        """The part as prompts have it; a bundle knows one part, and is asked about that unless told otherwise."""
+        if self._found.bundle is not None and object == "object":
+            return self._found.bundle.manifest.object
+        return prompt_sets.object_name(object)
 
     # Company ---------------------------------------------------------------------------------------------
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly.bundle.manifest import is_bundle
 from anomaly.decision.threshold import MapSettings, OperatingPoint, read_defaults
 from anomaly.errors import as_user_errors
 from anomaly.file_hashes import file_hash
 from steervit.weights.catalogue import find, is_name
 
 if TYPE_CHECKING:
+    from anomaly.bundle.opened import OpenedBundle
     from anomaly.loaded_model import LoadedModel
     from anomaly.prompts import PromptSet
     from anomaly.settings import InspectionSettings
@@ -45,6 +47,11 @@ class FoundModel:
     load: Callable[[], SteerViT]
     given: SteerViT | None = None
 
+    @property
+    def bundle(self) -> OpenedBundle | None:
+        """What was exported, where that is the model."""
+        return None
+
     def opened(self, settings: InspectionSettings, prompts: PromptSet, device: str | None) -> LoadedModel:
         """The model as an observer asks it, loaded when first asked. Raises `SteerAnomalyError` for the device."""
         from anomaly.loaded_model import LoadedModel
@@ -63,6 +70,10 @@ def find_model(
     """
     if isinstance(model, FoundModel):
         return model
+    if is_bundle(model):
+        from anomaly.bundle.opened import OpenedBundle
+
+        return OpenedBundle.at(model).found  # type: ignore[arg-type]
     if not isinstance(model, str | Path):
         record = ModelRecord(model.name, "a model given in memory", "its owner's", _hashes_of(model))
         return FoundModel(record, model.image_size, MapSettings(), None, lambda: model, model)

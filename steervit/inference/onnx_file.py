@@ -31,7 +31,9 @@ def write_onnx(
     """
     batch = torch.export.Dim("batch")
     with torch.no_grad():
-        module.eval()(example)  # constants that are kept from the first call on are not to be made while tracing
+        module.eval()(
+            example
+        )  # constants that are kept from the first call on are not to be made while tracing
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -94,8 +96,7 @@ def _translations() -> dict[Any, Any]:
 
 def _median(self, dim: int = -1, keepdim: bool = False):
     """The lower median along `dim`, as torch defines it, and where it is."""
-    from onnxscript import opset20 as op
-
+    op = _operators()
     count = (int(self.shape[dim]) - 1) // 2 + 1
     values, places = op.TopK(self, op.Constant(value_ints=[count]), axis=dim, largest=0, sorted=1)
     last, axes = op.Constant(value_ints=[count - 1]), op.Constant(value_ints=[dim])
@@ -118,8 +119,7 @@ def _pooled(self, output_size: Sequence[int]):
 
 
 def _resampled(self, output_size: Sequence[int], resample):
-    from onnxscript import opset20 as op
-
+    op = _operators()
     rows, columns = (
         _weights(int(self.shape[axis]), int(size), resample)
         for axis, size in ((2, output_size[0]), (3, output_size[1]))
@@ -132,8 +132,13 @@ def _weights(before: int, after: int, resample) -> Tensor:
     return resample(torch.eye(before).view(1, 1, before, before), (after, before))[0, 0]
 
 
+def _operators() -> Any:
+    from onnxscript import opset20  # it is OPSET's
+
+    return opset20
+
+
 def _constant(matrix: Tensor):
     import onnx
-    from onnxscript import opset20 as op
 
-    return op.Constant(value=onnx.numpy_helper.from_array(matrix.contiguous().numpy()))
+    return _operators().Constant(value=onnx.numpy_helper.from_array(matrix.contiguous().numpy()))

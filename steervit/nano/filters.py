@@ -20,6 +20,7 @@ from steervit.nano.ridges import RIDGES, ridges
 OTHERS = 19  # filters that know no direction
 FILTERS = OTHERS + RIDGES
 EPSILON = 2e-2  # ridge on the correlation matrix before it is inverted
+SAME = 4e-6  # of a patch's squared length: squared distances below are rounding, and differ between processors
 NEIGHBOURS = 4  # a round part has few patches like its rim: ask only the nearest
 CELLS = 4  # cells along each side of a patch
 POOLED = 4 * FILTERS + 4  # features of a patch as a whole
@@ -152,7 +153,7 @@ def nearest_distance(x: Tensor) -> Tensor:
         squared[:, None, :], x, x.transpose(1, 2), alpha=-2
     )  # less each row's own square
     nearest = distance.topk(neighbours, largest=False).values[:, :, 1:]
-    nearest = (nearest + squared[:, :, None]).clamp_min(0).sqrt()
+    nearest = torch.maximum(nearest + squared[:, :, None], SAME * squared[:, :, None]).sqrt()
     both = torch.stack([nearest.mean(-1), nearest[..., 0]], -1)
     return torch.log((both + 1e-3) / (both.median(1, keepdim=True).values + 1e-3))
 

@@ -1,0 +1,217 @@
+"""The graphs of a bundle, from a model in torch: what looks, what text steers, and every piece of evidence asked for.
+
+Evidence is the same functions as in torch, traced. Letters: B images, S pixels a side, N tokens, h x w patches.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anomaly.bundle.bundled_model import CELLS, DESCRIBE, LOOK, STEER, UNLIKE, lines_graph
+from anomaly.bundle.manifest import BundleError
+from anomaly.bundle.quantising import quantised
+from anomaly.evidence.dark_lines import cell_scores, grey_scores
+from anomaly.evidence.describers import described_tokens
+from anomaly.evidence.self_similarity import unlikeness_of_white
+from anomaly.evidence.whitening import DIRECTIONS
+from anomaly.loaded_model import LoadedModel
+from anomaly.settings import InspectionSettings
+from anomaly.tiles import Tiling, parse_scales
+from steervit.inference.onnx_file import ExportError, write_onnx
+from steervit.inference.traced import PatchGraph, PromptGraph
+from steervit.nano.filters import standard_scores
+from steervit.nano.ridges import LINES
+from steervit.nano.squash import SIZE
+
+# What each runtime can compute in. ONNX Runtime has no bfloat16 products on a CPU, torch no quantised trunks of ours.
+ABLE = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "torch": ("fp32", "bf16")}
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+TRACED = 2  # images that a graph is traced with; the number of images stays free
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to write: a runtime and a precision (`ABLE`), and whether pictures are to be described for comparing.
+
+    `tiles` uint8 (B, S, S, 3) of good pictures, which int8 is calibrated on.
+    """
+
+    runtime: str
+    precision: str
+    described: bool
+    tiles: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in ABLE[self.runtime]:
+            able = ", ".join(f"{name} {' '.join(kinds)}" for name, kinds in ABLE.items())
+            raise BundleError(
+                f"expected a precision that {self.runtime} computes in on a processor, got {self.precision}; there "
+                f"are: {able}"
+            )
+
+
+class LookGraph(PatchGraph):
+    """Tiles -> entering tokens; where the trunk has filters of its own, also unlikeness (B, h*w) and lines' cells."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__(model.steervit, *model.normalisation)
+        self.cells = (CELLS * model.grid_size[0], CELLS * model.grid_size[1])
+
+    def forward(self, tiles: Tensor) -> Any:
+        """See the class."""
+        x, described = self.described(tiles)
+        if described is None:
+            return x.float()
+        cells = cell_scores(described.lines[:, : len(LINES)], self.cells)
+        return x.float(), standard_scores(described.oddness), cells
+
+
+class UnlikenessGraph(nn.Module):
+    """Whitened tokens (B, h*w, 32) -> unlikeness (B, h*w)."""
+
+    def forward(self, white: Tensor) -> Tensor:
+        """See the class."""
+        return unlikeness_of_white(white)
+
+
+class LinesGraph(nn.Module):
+    """Grey pictures (B, 1, H, W) -> evidence of dark lines per cell, (B, 4h, 4w)."""
+
+    def __init__(self, size_hw: tuple[int, int], cells: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, self.cells = size_hw, cells
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """See the class."""
+        return grey_scores(grey, self.size, self.cells)
+
+
+class TokensGraph(PatchGraph):
+    """Tiles -> descriptions of patches by the model's own tokens, (B, h*w, C)."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__(model.steervit, *model.normalisation)
+        self.model = model.steervit
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """See the class."""
+        return described_tokens(self.model, self.pixels(tiles))
+
+
+class EyesGraph(nn.Module):
+    """Squashed pictures uint8 (B, 256, 256, 3) -> descriptions of patches by nano's eyes, (B, N, C)."""
+
+    def __init__(self) -> None:
+        from steervit.nano.eyes import Eyes
+
+        super().__init__()
+        self.eyes = Eyes.from_pretrained()
+
+    def forward(self, squashed: Tensor) -> Tensor:
+        """See the class."""
+        return self.eyes.described(squashed.permute(0, 3, 1, 2).float() / 255)
+
+
+def write_graphs(
+    model: LoadedModel, settings: InspectionSettings, object: str, wanted: Wanted, folder: Path
+) -> dict[str, str]:
+    """Write every graph that `settings` need to `folder`; what each is for -> its file.
+
+    Raises `BundleError` when one of them cannot be written, or when the runtime cannot run what it computes.
+    """
+    steervit, own = model.steervit, LookGraph(model)
+    height, width = model.image_size
+    tiles = torch.zeros((TRACED, height, width, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = own(tiles)
+    x, filters = (found, False) if isinstance(found, Tensor) else (found[0], True)
+    outputs = ["tokens", "unlike", "cells"] if filters else ["tokens"]
+    parts: dict[str, tuple[nn.Module, Tensor, list[str]]] = {LOOK: (own, tiles, outputs)}
+    if settings.self_similarity and not filters:
+        patches = model.grid_size[0] * model.grid_size[1]
+        parts[UNLIKE] = (UnlikenessGraph(), torch.rand(TRACED, patches, DIRECTIONS), ["unlike"])
+    if settings.dark_lines:
+        parts |= _lines(settings, model, filters)
+    if wanted.described:
+        parts[DESCRIBE] = _describing(model, tiles)
+    named = {name: _write(name, *part, wanted.runtime, folder) for name, part in parts.items()}
+    low = (
+        steervit.view(dtype=torch.bfloat16)
+        if (wanted.runtime, wanted.precision) == ("torch", "bf16")
+        else steervit
+    )
+    steering = PromptGraph(low, model.bank(object).to(low.dtype))
+    named[STEER] = _write(STEER, steering, x.clone(), ["logits", "patches"], wanted.runtime, folder)
+    if wanted.precision == "int8":
+        assert wanted.tiles is not None
+        entering = [own(torch.from_numpy(one[None])) for one in wanted.tiles]
+        samples = [(one if isinstance(one, Tensor) else one[0]).detach().numpy() for one in entering]
+        quantised(folder / named[STEER], wanted.runtime, samples)
+    return named
+
+
+def _lines(
+    settings: InspectionSettings, model: LoadedModel, filters: bool
+) -> Mapping[str, tuple[nn.Module, Tensor, list[str]]]:
+    """One graph for each size at which a picture is seen, but for the one that the model's own filters look at."""
+    parts: dict[str, tuple[nn.Module, Tensor, list[str]]] = {}
+    patch = model.image_size[0] // model.grid_size[0]
+    for scale in parse_scales(settings.scales):
+        rows, columns = Tiling(*scale, model.grid_size).canvas
+        if filters and scale == (1, 1):
+            continue
+        size, cells = (rows * patch, columns * patch), (CELLS * rows, CELLS * columns)
+        parts[lines_graph(size)] = (LinesGraph(size, cells), torch.rand(TRACED, 1, *size), ["cells"])
+    return parts
+
+
+def _describing(model: LoadedModel, tiles: Tensor) -> tuple[nn.Module, Tensor, list[str]]:
+    if model.describer.name.startswith("Eff"):
+        return EyesGraph(), torch.zeros((TRACED, SIZE, SIZE, 3), dtype=torch.uint8), ["patches"]
+    return TokensGraph(model), tiles, ["patches"]
+
+
+def _write(
+    name: str, module: nn.Module, example: Tensor, outputs: list[str], runtime: str, folder: Path
+) -> str:
+    path = folder / f"{name}{SUFFIX[runtime]}"
+    try:
+        if runtime == "torch":
+            _write_torch(module, example, path)
+        else:
+            written = path.with_suffix(".onnx")
+            write_onnx(module, example, written, ["given"], outputs)
+            if runtime == "openvino":
+                _convert(written, path)
+    except ExportError as error:
+        raise BundleError(str(error)) from error
+    return path.name
+
+
+def _write_torch(module: nn.Module, example: Tensor, path: Path) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        module.eval()(example)  # see `write_onnx`
+        shapes = ({0: torch.export.Dim("batch")},)
+        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=shapes), path)
+
+
+def _convert(written: Path, path: Path) -> None:
+    import openvino
+
+    try:
+        openvino.save_model(openvino.convert_model(written), path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise BundleError(
+            f"OpenVINO {openvino.__version__.split('-')[0]} lacks an operator of this model: "
+            f"{str(error).strip().splitlines()[-1][:300]}; export it with --format onnx"
+        ) from error
+    written.unlink()
