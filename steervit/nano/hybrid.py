@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steervit.nano.eyes import SHA256, SPREADS, WIDTHS, Eyes, EyesError
-from steervit.nano.filters import CHANNELS, FEATURES, NEIGHBOURS, describe_patches, oddness
+from steervit.nano.filters import (
+    CHANNELS,
+    FEATURES,
+    NEIGHBOURS,
+    describe_patches,
+    inverse_square_root,
+    oddness,
+)
 from steervit.nano.trunk import Described, WhitenedPatchEmbed, nano_trunk
 
 RAW = 2 * WIDTHS[0] + WIDTHS[1] + WIDTHS[2]  # of the finest stage, mean and maximum over the patch
@@ -162,9 +169,12 @@ def _oddness(x: Tensor) -> Tensor:
 
 def _length(x: Tensor) -> Tensor:
     """Mahalanobis length of each standardised patch (B, N, C), as log of its ratio to the median, (B, N, 1)."""
-    ridge = RIDGE * torch.eye(x.shape[-1], device=x.device)
-    factor = torch.linalg.cholesky(x.transpose(1, 2) @ x / x.shape[1] + ridge)
-    white = torch.linalg.solve_triangular(factor, x.transpose(1, 2), upper=False)
+    correlation = x.transpose(1, 2) @ x / x.shape[1] + RIDGE * torch.eye(x.shape[-1], device=x.device)
+    if torch.compiler.is_exporting():  # graphs have no operator for the faster way; the lengths are the same
+        white = inverse_square_root(correlation) @ x.transpose(1, 2)
+    else:
+        factor = torch.linalg.cholesky(correlation)
+        white = torch.linalg.solve_triangular(factor, x.transpose(1, 2), upper=False)
     return _to_median(white.square().mean(1).sqrt()[..., None])
 
 
