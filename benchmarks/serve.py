@@ -25,6 +25,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, PICTURES = 1024, 24
+KIND = {"Content-Type": "image/jpeg"}
 
 
 def drawn(seed: int) -> bytes:
@@ -74,10 +75,12 @@ class Client:
     def ask(self, picture: bytes) -> dict:
         """The answer; asks again while the queue is full."""
         while True:
-            self._connection.request(
-                "POST", "/v1/inspect?profile=flange", picture, {"Content-Type": "image/jpeg"}
-            )
-            answer = self._connection.getresponse()
+            try:
+                self._connection.request("POST", "/v1/inspect?profile=flange", picture, KIND)
+                answer = self._connection.getresponse()
+            except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+                self._connection.close()  # it lay idle for too long
+                continue
             content = json.loads(answer.read())
             if answer.status == 200:
                 return content

@@ -39,6 +39,7 @@ function drawProfile() {
   } else byId("drift").textContent = "Followed once a version judges.";
   byId("origin").textContent = there ? `${profile.parts} parts calibrate, ${profile.references} pictures are references. ${pictures} pictures are here for the next version.` : `${pictures} pictures.`;
   byId("object").parentElement.hidden = there;
+  byId("rate").options[0].textContent = there ? "as it is promised now" : "as few as can be promised";
   byId("calibrate").querySelector("button").disabled = pictures === 0;
   byId("record").replaceChildren(...record());
   drawGoods();
@@ -46,9 +47,10 @@ function drawProfile() {
   drawProposal();
 }
 
+const counted = (n, one, more) => `${n} ${n === 1 ? one : more}`;
 function record() {
   const links = (ids) => ids.slice(0, 20).map((id) => { const a = make("a", "", ` ${id}`); a.href = `/parts/${id}`; return a; });
-  const said = [`${profile.misses.length} misses (defects called ok)`, ...links(profile.misses), `; ${profile.false_alarms.length} false alarms (good parts called defective)`, ...links(profile.false_alarms), "."];
+  const said = [`${counted(profile.misses.length, "miss", "misses")} (defects called ok)`, ...links(profile.misses), `; ${counted(profile.false_alarms.length, "false alarm", "false alarms")} (good parts called defective)`, ...links(profile.false_alarms), "."];
   return said;
 }
 
@@ -100,14 +102,14 @@ function drawProposal() {
   }
   if (one.state === "failed") { box.replaceChildren(make("p", "warn", "It cannot be made."), make("p", "", one.message)); return; }
   const parts = [make("p", "", make("strong", "", one.state === "applied" ? "Applied: " : "Proposed: "), one.reason, "."), make("p", "", one.message), make("p", "hint", `${one.how ? one.how + ". " : ""}${one.parts} parts calibrate, ${one.references} references, threshold ${short(one.threshold)}.`)];
-  if (one.outliers.length) parts.push(make("p", "warn", `⚠ ${one.outliers.length} picture${one.outliers.length > 1 ? "s" : ""} unlike all others: look at them first, then calibrate again without them.`));
+  if (one.outliers.length) parts.push(make("p", "warn", one.outliers.length === 1 ? "⚠ One picture is unlike all others: look at it first, then calibrate again without it." : `⚠ ${one.outliers.length} pictures are unlike all others: look at them first, then calibrate again without them.`));
   if (one.state === "ready") parts.push(...changes(one), applying(one));
   box.replaceChildren(...parts);
 }
 
 function changes(one) {
   if (!one.looked_at) return [];
-  const said = one.changes.length ? `Of the last ${one.looked_at} parts ${one.changes.length} would be judged otherwise:` : `None of the last ${one.looked_at} parts would be judged otherwise.`;
+  const said = one.changes.length ? `Of ${counted(one.looked_at, "part", "parts")} that were judged ${one.changes.length} would be judged otherwise:` : `None of the last ${counted(one.looked_at, "part", "parts")} would be judged otherwise.`;
   const missed = one.misses ? [make("p", one.misses[0] ? "warn" : "", `${one.misses[0]} of ${one.misses[1]} known defects would be missed.`)] : [];
   const list = one.changes.map((change) => {
     const link = make("a", "", `part ${change.part}`);
