@@ -129,20 +129,29 @@ def _behind(url: str) -> Iterator[Entry]:
         yield _remote(store, patiently(lambda: store.info(root)))
         return
     found = False
-    for here, folders, files in store.walk(root, detail=True, on_error="raise"):
-        for name in [one for one in folders if one.startswith(".")]:
-            del folders[name]
-        found = found or bool(files) or bool(folders) or here != root
-        tars = []
-        for name in sorted(files):
+    for folder in _walked(store, root):
+        found = found or bool(folder)
+        for name in sorted(folder):
             if is_image_name(name):
-                yield _remote(store, files[name])
-            elif name.lower().endswith(TARS):
-                tars.append(store.unstrip_protocol(files[name]["name"]))
-        for tar in tars:
-            yield from _of_tar(tar)
+                yield _remote(store, folder[name])
+        for name in sorted(folder):
+            if name.lower().endswith(TARS):
+                yield from _of_tar(store.unstrip_protocol(folder[name]["name"]))
     if not found:
         raise SteerAnomalyError(f"expected a folder of images, there is nothing at {url}")
+
+
+def _walked(store: Any, root: str) -> Iterator[dict[str, Any]]:
+    """The files of each folder below `root`, by name; one folder in memory at a time, hidden ones passed over."""
+    try:
+        listed = patiently(lambda: store.ls(root, detail=True))
+    except FileNotFoundError:
+        return
+    named = {one["name"].rstrip("/").rsplit("/", 1)[-1]: one for one in listed}
+    yield {name: one for name, one in named.items() if one["type"] == "file"}
+    for name in sorted(named):
+        if named[name]["type"] == "directory" and not name.startswith("."):
+            yield from _walked(store, named[name]["name"])
 
 
 def _remote(store: Any, info: dict[str, Any]) -> Entry:

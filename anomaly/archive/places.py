@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,13 +82,16 @@ class Place:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/") if is_url(url) else os.path.abspath(url)  # noqa: PTH100
         self.remote = is_url(url)
+        self._opened: tuple[int, Any, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "remote": self.remote}  # connections are not for other processes
+        return self.__dict__ | {"_opened": None}
 
-    @cached_property
+    @property
     def _store(self) -> tuple[Any, str]:
-        return store_of(self.url)
+        if self._opened is None or self._opened[0] != os.getpid():  # connections do not outlive a fork
+            self._opened = (os.getpid(), *store_of(self.url))
+        return self._opened[1:]
 
     @property
     def path(self) -> Path:
