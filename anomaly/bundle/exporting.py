@@ -138,7 +138,8 @@ def _evidence(
 
         save(profile, folder / "part.profile")
         return "part.profile", None, {}
-    arrays, contents = inspector.roi.to_arrays(), ()
+    contents: tuple[str, ...] = ()
+    arrays = inspector.roi.to_arrays()
     if described := inspector.described(object):
         arrays, contents = arrays | described.to_arrays(), tuple(described.bank.contents)
     if not arrays:
@@ -163,7 +164,7 @@ def _notice(name: str) -> str | None:
 
 
 def _plain(point: OperatingPoint) -> dict[str, Any]:
-    return {name: value for name, value in asdict(point).items() if name != "settings"}
+    return asdict(replace(point, settings=None)) | {"settings": point.settings is not None}
 
 
 def _proven(

@@ -15,6 +15,7 @@ import numpy as np
 
 from anomaly.bundle.bundled_model import BundledModel
 from anomaly.bundle.manifest import BundleError, Manifest, read
+from anomaly.bundle.runtimes import PACKAGES
 from anomaly.comparison import DescribedReferences, ReferenceSet
 from anomaly.decision.profile import Profile
 from anomaly.decision.threshold import MapSettings, OperatingPoint
@@ -76,6 +77,11 @@ class OpenedBundle:
             ) from error
 
     @property
+    def package(self) -> str:
+        """What runs its graphs, as it is installed with pip."""
+        return PACKAGES[self.manifest.runtime]
+
+    @property
     def found(self) -> BundledFound:
         """The bundle as `find_model` gives it."""
         manifest, settings = self.manifest, self.settings
@@ -84,7 +90,10 @@ class OpenedBundle:
             settings.activation, settings.smooth, settings.scales, settings.self_similarity, settings.dark_lines,
             manifest.description,
         )  # fmt: skip
-        point = OperatingPoint(**manifest.point) if manifest.point else None
+        point = None
+        if manifest.point:  # `settings` says whether it was measured with what the bundle scores with
+            measured = settings if manifest.point["settings"] else None
+            point = OperatingPoint(**{**manifest.point, "settings": measured})
         return BundledFound(record, settings.image_size, maps, point, _no_steervit, exported=self)
 
     @cached_property

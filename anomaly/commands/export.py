@@ -25,13 +25,9 @@ LEFT_OUT = {"mutual", "precision", "device", "batch_size"}
 
 def exported_options(command: Callable) -> Callable:
     """The inspection options that a bundle can be exported with."""
-    command = inspection_options(command)
-    command.__click_params__ = [  # type: ignore[attr-defined]
-        one
-        for one in command.__click_params__
-        if one.name not in LEFT_OUT  # type: ignore[attr-defined]
-    ]
-    return command
+    told: Any = inspection_options(command)
+    told.__click_params__ = [one for one in told.__click_params__ if one.name not in LEFT_OUT]
+    return told
 
 
 @click.command(
@@ -131,7 +127,7 @@ def _inspector(context: click.Context, profile: Path | None, options: dict[str, 
         raise SteerAnomalyError(
             "expected a model to export, got a bundle: export the model it was exported from"
         )
-    fixed = {"device": "cpu", "precision": "fp32", "batch_size": 8, "mutual": "off"}
+    fixed: dict[str, Any] = {"device": "cpu", "precision": "fp32", "batch_size": 8, "mutual": "off"}
     if profile is not None:
         return profiled_inspector(context, profile, True, fixed | options)
     return make_inspector(pictures=0, **fixed | options)

@@ -87,12 +87,13 @@ def inspect(
     INPUTS are images, folders (searched to any depth), globs, or text files listing images. Run the same
     command again and it continues where it stopped.
     """
+    from anomaly.bundle.manifest import is_bundle
     from anomaly.errors import SteerAnomalyError
     from anomaly.pictures.inputs import collect
     from anomaly.runs.folder import ResultFolder
     from anomaly.runs.saving import OutputError
 
-    if profile is None and part is None:
+    if profile is None and part is None and not is_bundle(options["model"]):
         raise click.UsageError("Missing option '--object' (or '--profile').")
     paths = collect(inputs)
     if profile is not None:
@@ -101,7 +102,9 @@ def inspect(
         # A script that asks for verdicts gets them from what was measured for pictures judged alone.
         inspector = make_inspector(pictures=0 if fail_on_defect else len(paths), inputs=paths, **options)
     known = inspector.judge.profile
-    part = known.object if known else part or ""
+    if inspector.bundle is not None:  # asked about another part it says so
+        part = part or inspector.bundle.manifest.object
+    part = part or (known.object if known else "")
     if fail_on_defect and inspector.point is None:
         raise NoVerdict(f"--fail-on-defect needs a threshold: {_standing(inspector)}")
     try:
@@ -160,7 +163,8 @@ def run_info(inspector: Inspector, part: str) -> dict[str, Any]:
 
     from anomaly.decision.verdict import promises_of, usual_of
 
-    modules = ("torch", "timm", "transformers", "numpy")
+    bundle = inspector.bundle
+    modules = ("torch", "timm", "transformers", "numpy") if bundle is None else ("numpy", bundle.package)
     record, profile = inspector.record, inspector.judge.profile
     return {
         "promises": promises_of(profile) if profile else [],

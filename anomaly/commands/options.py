@@ -111,6 +111,7 @@ def make_inspector(
     """
     from anomaly import prompts
     from anomaly import threads as cores
+    from anomaly.bundle.manifest import is_bundle
     from anomaly.errors import SteerAnomalyError
     from anomaly.inspector import Inspector
     from anomaly.regions import Least
@@ -125,17 +126,22 @@ def make_inspector(
     if tiles:
         options["scales"] = tiles
     options["least"] = Least.of(min_area, min_size, mm_per_pixel)
-    cores.use(threads)
+    bundled = is_bundle(options["model"])  # it has prompts of its own, judges pictures alone, and may have no torch
+    cores.use(threads, torch_too=not bundled)
     chosen = prompts.from_texts(texts) if texts else prompts.load(prompt_set or "default")
     if chosen.without_object:
         click.echo(f"note: {len(chosen.without_object)} prompts do not name the part", err=True)
     if notice := licence_notice(options["model"]):
         click.echo(f"note: {notice}", err=True)
     alone = [options["threshold"], options["mask_threshold"], options["activation"]] != [None] * 3
-    together = is_compared(mutual, pictures, alone)
-    return Inspector(
-        prompts=chosen, mutual=together, references=read_references(references, inputs), **options
+    together = is_compared(mutual, pictures, alone or bundled)
+    said = chosen if texts or prompt_set or not bundled else "default"
+    inspector = Inspector(
+        prompts=said, mutual=together, references=read_references(references, inputs), **options
     )
+    if inspector.bundle is not None and inspector.bundle.manifest.notice:
+        click.echo(f"note: {inspector.bundle.manifest.notice}", err=True)
+    return inspector
 
 
 def is_compared(mutual: str, pictures: int, alone: bool = False) -> bool:

@@ -17,7 +17,6 @@ import numpy as np
 from anomaly.comparison import add_to
 from anomaly.decision.gate import Look
 from anomaly.evidence.descriptions import Unread
-from anomaly.evidence.mutual_store import FeatureStore
 from anomaly.observation import Observation
 from anomaly.runs.stamps import Stamp
 from steervit.files import write_whole
@@ -33,6 +32,8 @@ class Observations:
     """
 
     def __init__(self, folder: Path, described_by: str) -> None:
+        from anomaly.evidence.mutual_store import FeatureStore  # torch, which judging pictures alone may do without
+
         self.folder, self.compared = folder, folder / "compared"
         self.features = FeatureStore(self.compared, described_by)
 
