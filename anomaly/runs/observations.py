@@ -32,7 +32,8 @@ class Observations:
     """
 
     def __init__(self, folder: Path, described_by: str) -> None:
-        from anomaly.evidence.mutual_store import FeatureStore  # torch, which judging pictures alone may do without
+        # It needs torch, which judging pictures alone may do without.
+        from anomaly.evidence.mutual_store import FeatureStore
 
         self.folder, self.compared = folder, folder / "compared"
         self.features = FeatureStore(self.compared, described_by)
