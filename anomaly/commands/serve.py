@@ -45,6 +45,13 @@ docs/serve.md shows the rest: a client, tokens, feedback, versions.""",
     metavar="N",
     help="Photographs of so many parts are kept; results, and pictures in use, always.",
 )
+@files(
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="URL",
+    help="Where verdicts go: mqtt://HOST/TOPIC, https://..., csv:FILE, modbus://HOST. May be repeated.",
+)
 @network(
     "--host",
     default="127.0.0.1",
@@ -86,7 +93,7 @@ docs/serve.md shows the rest: a client, tokens, feedback, versions.""",
     "--threads", type=click.IntRange(1), metavar="N", help="Cores to use.  [default: all, or OMP_NUM_THREADS]"
 )
 def serve(
-    profiles: Path, data: Path | None, keep: int, host: str, port: int, token_file: Path | None,
+    profiles: Path, data: Path | None, keep: int, sinks: tuple[str, ...], host: str, port: int, token_file: Path | None,
     hosts: tuple[str, ...], tls_certificate: Path | None, tls_key: Path | None, queue: int, max_body: int,
     max_pixels: int, model: str, trunk: str | None, text_encoder: str | None, device: str | None,
     threads: int | None,
@@ -123,5 +130,10 @@ def serve(
     shelf = Shelf(
         profiles, model=model, trunk=trunk, text_encoder=text_encoder, device=device, objects=limits.objects
     )
-    service = Service(shelf, data or profiles / "line", limits, keep)
+    folder, told = data or profiles / "line", None
+    if sinks:
+        from anomaly.line.outbox import open_sinks
+
+        told = open_sinks(sinks, folder, lambda text: click.echo(text, err=True))
+    service = Service(shelf, folder, limits, keep, told)
     run(service, host, port, token=token, hosts=hosts, certificate=tls_certificate, key=tls_key)

@@ -26,6 +26,7 @@ from anomaly.line.measures import Measures
 from anomaly.line.neighbours import Neighbours
 from anomaly.line.shelf import Ready, Shelf
 from anomaly.line.store import Store
+from anomaly.line.telling import Taking, Telling
 from anomaly.line.uploaded import Photographs, UnusablePhoto
 from anomaly.pictures.overlay import ColorScale
 from anomaly.prompts import object_name
@@ -38,9 +39,11 @@ log = logging.getLogger("steer_anomaly.line")
 
 
 class Service:
-    """All that lives as long as the process. `keep` photographs of parts are kept at most."""
+    """All that lives as long as the process. At most `keep` photographs of parts are kept; `sinks` get verdicts."""
 
-    def __init__(self, shelf: Shelf, data: Path, limits: Limits, keep: int = 10_000) -> None:
+    def __init__(
+        self, shelf: Shelf, data: Path, limits: Limits, keep: int = 10_000, sinks: Taking | None = None
+    ) -> None:
         self.shelf, self.limits, self._data, self._keep = shelf, limits, data, keep
         self.store = Store(data)
         self.photographs = Photographs(data, limits.pixels)
@@ -48,6 +51,7 @@ class Service:
         self.learner = Learner(shelf, self.store, self.photographs, self.batcher)
         self.neighbours = Neighbours(self.store, self.photographs)
         self.measures = Measures(lambda: self.batcher.waiting)
+        self.telling = None if sinks is None else Telling(sinks)
         self.is_ready = threading.Event()
         self._following: dict[str, tuple[str, Following]] = {}
         self._scales: dict[str, ColorScale] = {}
@@ -70,6 +74,8 @@ class Service:
         self.batcher.stop()
         self._reading.shutdown()
         self.learner.stop()
+        if self.telling is not None:
+            self.telling.close()
         self.store.close()
 
     # Inspecting --------------------------------------------------------------------------------------------
@@ -86,6 +92,7 @@ class Service:
         found = await self._judged(queued, photo)
         record = await loop.run_in_executor(self._reading, self._record, found, image, ready, name, photo)
         number = await self._kept(record, photo)
+        await self._told(number, record, ready)
         self._count(number, record, found, ready, began)
         return answer_of(number, record, found if maps else None)
 
@@ -168,6 +175,18 @@ class Service:
         except sqlite3.Error as error:
             self.photographs.remove([photo])
             raise self._no_space(error) from error
+
+    async def _told(self, number: int, record: dict[str, Any], ready: Ready | None) -> None:
+        if self.telling is None:
+            return
+
+        def drift() -> dict[str, Any] | None:
+            if ready is None:
+                return None
+            following = self.following(ready).drift
+            return {"alarm": following.alarm, "capital": following.capital}
+
+        await asyncio.wrap_future(self.telling.tell(number, record, drift))
 
     def _no_space(self, error: Exception) -> Refusal:
         log.error("cannot keep a result: %s", error)
