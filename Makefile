@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo quick test lint types benchmarks clean
+.PHONY: demo demo-line quick test lint types benchmarks clean
 
 # 0.97 is below the threshold that ships (0.9984): it finds more and raises more false alarms, so there is more to see.
 demo: $(INSTALLED)
@@ -14,6 +14,10 @@ demo: $(INSTALLED)
 	@echo "open $(CURDIR)/demo-out/surfaces/report.html"
 	@echo "open $(CURDIR)/demo-out/parts/report.html"
 	@echo "open $(CURDIR)/demo-out/flanges/report.html  (calibrated: it states how many false alarms there are at most)"
+
+# A service with a page, calibrated on sample flanges; others are posted to it. Ctrl-C ends it.
+demo-line: $(INSTALLED)
+	$(BIN)/python docs/samples/line.py --out demo-out/line
 
 # No processes, no training: under a minute.
 quick: $(INSTALLED)
