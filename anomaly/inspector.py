@@ -375,7 +375,7 @@ class Inspector:
 
     def _name_of(self, object: str) -> str:
         """The part as prompts have it; a bundle knows one part, and is asked about that unless told otherwise."""
-        if self._found.bundle is not None and object == "object":
+        if self._found.bundle is not None and object in ("object", self._found.bundle.manifest.object):
             return self._found.bundle.manifest.object
         return prompt_sets.object_name(object)
 

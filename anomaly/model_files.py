@@ -12,7 +12,6 @@ from anomaly.bundle.manifest import is_bundle
 from anomaly.decision.threshold import MapSettings, OperatingPoint, read_defaults
 from anomaly.errors import as_user_errors
 from anomaly.file_hashes import file_hash
-from steervit.weights.catalogue import find, is_name
 
 if TYPE_CHECKING:
     from anomaly.bundle.opened import OpenedBundle
@@ -115,6 +114,8 @@ def _weights(path: Path) -> Path:
 
 
 def _record(model: str | Path, hashes: dict[str, str], folder: Path) -> ModelRecord:
+    from steervit.weights.catalogue import find, is_name
+
     card_file = folder / "MODEL_CARD.md"
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
     if not is_name(model) and Path(model).expanduser().exists():

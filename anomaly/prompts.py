@@ -10,56 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
-
-import yaml
-from pydantic import BeforeValidator, Field
-from pydantic.dataclasses import dataclass as checked
 
 from anomaly.errors import SteerAnomalyError, as_user_errors
 from anomaly.resources import files
 from steervit.did_you_mean import unknown
-from steervit.schema import STRICT, parse, read_yaml
 
 ALIASES = "aliases"  # the one file in `prompts/` that is no set
 PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-
-
-@checked(frozen=True, config=STRICT)
-class Sentences:
-    """Prompts as a file gives them: a list, or every one of some states in every one of some templates."""
-
-    prompts: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if bool(self.states) != bool(self.templates):
-            raise ValueError("states and templates belong together, only one of them is there")
-        for template in self.templates:
-            if "{state}" not in template:
-                raise ValueError(f"the template {template!r} has no {{state}} to put a state into")
-
-    def listed(self) -> list[str]:
-        """All of them, composed ones once."""
-        composed = [
-            template.replace("{state}", state) for template in self.templates for state in self.states
-        ]
-        return [*self.prompts, *dict.fromkeys(composed)]
-
-
-def _sentences(content: Any) -> Any:
-    return {"prompts": content} if isinstance(content, list) else content
-
-
-@checked(frozen=True, config=STRICT)
-class PromptFile(Sentences):
-    """A file of prompts: its own, those of the shipped set that it is `from`, and those to subtract."""
-
-    base: str | None = Field(default=None, alias="from")
-    contrast: Annotated[Sentences | None, BeforeValidator(_sentences)] = None
-    description: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +87,8 @@ def object_name(name: str) -> str:
 
 @cache
 def _aliases() -> dict[str, str]:
+    import yaml
+
     entries = yaml.safe_load(files("prompts")[ALIASES].read_text(encoding="utf-8"))
     return {key.replace("_", " ").casefold(): value for key, value in entries.items()}
 
@@ -150,6 +109,9 @@ def _from_file(path: Path) -> PromptSet:
 def _from_yaml(name: str, path: Path, within: tuple[str, ...]) -> PromptSet:
     if name in within:
         raise SteerAnomalyError(f"{path}: `from` goes in a circle: {' -> '.join((*within, name))}")
+    from anomaly.prompt_file import PromptFile
+    from steervit.schema import parse, read_yaml
+
     where = str(path)
     with as_user_errors():
         file = parse(PromptFile, read_yaml(path), where)

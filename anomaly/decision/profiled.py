@@ -13,7 +13,6 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.prompts import PromptSet
 from anomaly.roi import Roi
 from anomaly.settings import InspectionSettings
-from steervit.weights.catalogue import is_name
 
 FREE = ("omega", "activation", "smooth", "scales", "self_similarity", "dark_lines", "precision")
 
@@ -23,6 +22,8 @@ def arguments_of(profile: Profile, model: Any = None) -> dict[str, Any]:
 
     Raises `SteerAnomalyError` for a profile whose settings or references are none, or whose model has no place.
     """
+    from steervit.weights.catalogue import is_name
+
     if model is None and not is_name(profile.model):
         raise SteerAnomalyError(
             f"expected the file of the profile's model, {profile.model!r}, which is one of your own: give the "

@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from anomaly.errors import SteerAnomalyError
 from anomaly.settings import InspectionSettings
 
@@ -61,6 +59,8 @@ def read_defaults(folder: Path) -> tuple[MapSettings, OperatingPoint | None]:
 
     Raises `SteerAnomalyError` when the folder's `inspection.yaml` is not one.
     """
+    import yaml
+
     path = folder / FILE
     if not path.is_file():
         return MapSettings(), None
