@@ -82,8 +82,9 @@ def watched(process: subprocess.Popen, table: Path, images: int, seconds: float)
     early, late = statistics.median(known[fifth : 2 * fifth]), statistics.median(known[-fifth:])
     done = min(images, seen[-1][0] * rows_of_a_shard(table, images))
     print(f"{done} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)")
+    grown = late / early - 1
     print(
-        f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {late / early - 1:+.1%}; most {max(known) / 1e6:.0f} MB"
+        f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {grown:+.1%}; most {max(known) / 1e6:.0f} MB"
     )
 
 

@@ -40,18 +40,28 @@ def cluster():
     ray.shutdown()
 
 
+def test_a_worker_is_told_when_there_are_too_many_errors():
+    from anomaly.archive.ray_engine import _Counter
+
+    assert _Counter(0, None).add(9, 9)
+    counter = _Counter(2, 3)
+    assert counter.add(16, 1) and not counter.add(16, 1)
+    assert counter.said() == (32, 4)
+
+
 def test_ray_gives_the_table_of_the_local_engine_and_goes_on_where_it_stopped(cluster, tmp_path):
     draw(tmp_path / "img", 40)
     (tmp_path / "img" / "bad.png").write_bytes(b"no picture")
     place, manifest = listed(tmp_path / "img", tmp_path / "local")
     local_engine.run(place, manifest, examiner, 1)
     place, manifest = listed(tmp_path / "img", tmp_path / "ray")
-    with pytest.raises(TooManyErrors):
-        cluster.run(place, manifest, examiner, 2, None, most_errors=0)
     told = []
     counts = cluster.run(place, manifest, examiner, 2, None, tell=told.append)
     assert sum(counts.values()) == 41 and counts["unreadable"] == 1
     assert (told[-1].done, told[-1].failed) == (41, 1)
+    assert cluster.run(place, manifest, examiner, 2, None) == counts
+    with pytest.raises(TooManyErrors):
+        cluster.run(place, manifest, examiner, 2, None, most_errors=0)
     for kind in ("images", "errors"):
         ours, theirs = rows_of(tmp_path / "ray", kind), rows_of(tmp_path / "local", kind)
         assert ours.keys() == theirs.keys()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from anomaly.archive.columns import VERSION
 from anomaly.archive.entries import entries_of, may_repeat
-from anomaly.archive.manifest import Manifest, listed, write_manifest
+from anomaly.archive.manifest import CHAPTER, GROUP, Manifest, listed, write_manifest
 from anomaly.archive.places import Place, told
 from anomaly.archive.table import RUN, ArchiveError
 from anomaly.runs import claim
@@ -51,7 +51,7 @@ def opened(
     column: str | None,
     run_info: Mapping[str, Any],
     engine: str,
-    tick: Callable[[], object] = lambda: None,
+    chapter: int = CHAPTER,
 ) -> Iterator[Archive]:
     """The archive at `place`, listed now or going on with what was listed; no other run may be at work there.
 
@@ -67,7 +67,9 @@ def opened(
             manifest = listed(place)
             if manifest is None:
                 entries = entries_of(inputs, column)
-                manifest = write_manifest(place, entries, inputs, not may_repeat(inputs), tick=tick)
+                manifest = write_manifest(
+                    place, entries, inputs, not may_repeat(inputs), chapter // GROUP * GROUP
+                )
             run["archive"] |= {
                 "images": manifest.images,
                 "shard": manifest.shard,

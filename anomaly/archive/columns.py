@@ -66,6 +66,12 @@ SCHEMA = pa.schema(
     ],
     metadata={"steer_anomaly_schema": str(VERSION)},
 )
+# How files are written: a dictionary of a heatmap's values would cost more than the values.
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["object", "verdict", "error", "closest", "model", "settings_hash"],
+    "row_group_size": 1024,
+}
 _OF_ENTRY = ("id", "path", "version", "size", "taken")
 
 

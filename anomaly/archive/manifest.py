@@ -92,17 +92,16 @@ def write_manifest(
     inputs: tuple[str, ...],
     unique: bool,
     chapter: int = CHAPTER,
-    tick: Any = lambda: None,
 ) -> Manifest:
     """List `entries` once, each image once; `unique` says that none comes twice, which saves remembering all.
 
-    `tick` is called for each. Raises `SteerAnomalyError` where there is no image, `OSError` when it cannot be written.
+    `chapter` is how many images each but the last has. Raises `SteerAnomalyError` where there is no image, `OSError`
+    when it cannot be written.
     """
     seen: set[bytes] | None = None if unique else set()
     chapters = _Chapters(place, chapter)
     repeated = size = 0
     for entry in entries:
-        tick()
         if seen is not None:
             key = bytes.fromhex(entry.id)
             if key in seen:

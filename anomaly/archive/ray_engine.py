@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from anomaly.archive.columns import ERRORS, IMAGES, table_of
+from anomaly.archive.columns import ERRORS, IMAGES, PARQUET, table_of
 from anomaly.archive.examining import Examiner, Row
 from anomaly.archive.local_engine import Progress, Tell, TooManyErrors, over_the_limit, too_many
 from anomaly.archive.manifest import Manifest, chapter_name
@@ -105,9 +105,8 @@ def _work_on(
             partition_cols=[KIND, CHAPTER],
             partitioning_flavor=None,  # images/chapter-00000/, as the local engine has it
             filesystem=_filesystem(place),
-            compression="zstd",
-            row_group_size=1024,
             ray_remote_args={"num_cpus": 0.5},
+            **PARQUET,
         )
     except (ray.exceptions.RayError, OSError) as error:
         raise _why(error, counter) from error

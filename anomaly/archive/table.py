@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 from pyarrow import parquet
 
-from anomaly.archive.columns import ERRORS, IMAGES, table_of
+from anomaly.archive.columns import ERRORS, IMAGES, PARQUET, table_of
 from anomaly.archive.manifest import Shard, chapter_name, read_columns
 from anomaly.archive.places import Place
 from anomaly.errors import SteerAnomalyError
@@ -50,7 +50,7 @@ def commit(place: Place, shard: Shard, rows: Iterable[dict[str, Any]]) -> Counte
 def to_bytes(table: pa.Table) -> bytes:
     """A Parquet file of the table, a row group each 1,024 rows."""
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, row_group_size=1024, compression="zstd", store_schema=True)
+    parquet.write_table(table, buffer, **PARQUET)
     return buffer.getvalue()
 
 

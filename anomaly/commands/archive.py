@@ -127,6 +127,14 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
     help="Processes, a model each.  [default: the cores there are]",
 )
 @engines(
+    "--chapter",
+    type=click.IntRange(1024),
+    default=1_048_576,
+    show_default=True,
+    metavar="N",
+    help="Images that are checked and closed at a time; more for many workers.",
+)
+@engines(
     "--dry-run", is_flag=True, help="Count, try 32 images, and say how long all would take; writes nothing."
 )
 @engines("--price", type=click.FloatRange(0), metavar="COST", help="With --dry-run: of a worker's hour.")
@@ -147,6 +155,7 @@ def make(
     engine: str,
     address: str | None,
     workers: int | None,
+    chapter: int,
     dry_run: bool,
     bank: int,
     seed: int,
@@ -182,7 +191,7 @@ def make(
 
     place = Place(str(out))
     try:
-        with opened(place, inputs, column, run_info(inspector, part), engine) as opened_archive:
+        with opened(place, inputs, column, run_info(inspector, part), engine, chapter) as opened_archive:
             if inspector.mutual:
                 _draw_bank(opened_archive, inspector, part, bank, seed)
             counts = _run(opened_archive, inspector, maker, part, engine, address, workers, max_errors, quiet)
