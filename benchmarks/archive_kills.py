@@ -98,10 +98,10 @@ def drive(folder: str, table: str, engine: str, kind: str) -> None:
 
 def examiner(kind: str):
     """Without a model, a hundredth of a second an image; or with nano."""
-    if kind == "bright":
+    if kind in ("bright", "quick"):
         import drawn_archive
 
-        return drawn_archive.examiner(delay=0.01)
+        return drawn_archive.examiner(delay=0.01 if kind == "bright" else 0)
     from anomaly.archive.examining import examiner_of
     from anomaly.inspector import Inspector
 
@@ -213,9 +213,8 @@ def told(table: Path, images: int, what: str) -> None:
     ids: list[str] = []
     for kind in ("images", "errors"):
         ids += pyarrow.dataset.dataset(table / kind).to_table(columns=["id"])["id"].to_pylist()
-    print(
-        f"{images} images, {len(ids)} rows: {images - len(set(ids))} lost, {len(ids) - len(set(ids))} twice"
-    )
+    lost, twice = images - len(set(ids)), len(ids) - len(set(ids))
+    print(f"{what}: {images} images, {len(ids)} rows: {lost} lost, {twice} twice", flush=True)
 
 
 if __name__ == "__main__":

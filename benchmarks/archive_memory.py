@@ -1,6 +1,7 @@
 """Whether the memory of `steer-anomaly archive` stays flat: the samples repeated under new names, reading included.
 
     python benchmarks/archive_memory.py --images 20000 --workers 2 --minutes 90
+    python benchmarks/archive_memory.py --images 20000 --without-model
 
 Prints the memory of the driver and its workers together (PSS: what is shared counts once) at every 5 % of the images,
 and how much the last fifth has over the second. Linux only. `--minutes` ends it early and says how far it came.
@@ -27,28 +28,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--without-model", action="store_true", help="all but the model: judged by brightness"
+    )
     parser.add_argument("--minutes", type=float, default=90)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         repeat(folder / "img", options.images)
-        command = [
-            sys.executable,
-            "-m",
-            "anomaly.cli",
-            "archive",
-            str(folder / "img"),
-            "--object",
-            "part",
-            "--quiet",
-        ]
-        command += ["--out", str(folder / "table"), "--workers", str(options.workers)]
+        command = command_of(folder, options.workers, options.without_model)
         process = subprocess.Popen(command, cwd=HERE)
         try:
             watched(process, folder / "table", options.images, options.minutes * 60)
         finally:
             process.terminate()
             process.wait()
+
+
+def command_of(folder: Path, workers: int, without_model: bool) -> list[str]:
+    """The command that is watched; without a model it has two workers."""
+    images, table = str(folder / "img"), str(folder / "table")
+    if without_model:
+        script = Path(__file__).with_name("archive_kills.py")
+        return [sys.executable, str(script), "--drive", images, table, "local", "quick"]
+    command = [sys.executable, "-m", "anomaly.cli", "archive", images, "--object", "part", "--quiet"]
+    return [*command, "--out", table, "--workers", str(workers)]
 
 
 def repeat(folder: Path, images: int) -> None:
@@ -83,9 +87,7 @@ def watched(process: subprocess.Popen, table: Path, images: int, seconds: float)
     done = min(images, seen[-1][0] * rows_of_a_shard(table, images))
     print(f"{done} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)")
     grown = late / early - 1
-    print(
-        f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {grown:+.1%}; most {max(known) / 1e6:.0f} MB"
-    )
+    print(f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {grown:+.1%}")
 
 
 def rows_of_a_shard(table: Path, images: int) -> int:
