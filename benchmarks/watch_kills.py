@@ -17,7 +17,6 @@ import collections
 import csv
 import hashlib
 import json
-import os
 import random
 import signal
 import statistics
@@ -235,5 +234,4 @@ class Brightness:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

@@ -138,7 +138,7 @@ def open_station(
         try:
             folder = stack.enter_context(ResultFolder(asked.out, run_info(inspector, part), save=asked.save))
         except OutputError as error:
-            raise SteerAnomalyError(f"{error} (--out names the folder)") from error
+            raise SteerAnomalyError(f"{error} (--out names the folder; each profile wants one)") from error
         if profile is not None:
             keep_profile(folder.path, profile)
         sinks = stack.enter_context(open_sinks(asked.sinks, asked.out, warn)) if asked.sinks else None

@@ -48,7 +48,7 @@ services and containers.""",
 @files(
     "--settle",
     type=click.FloatRange(0.02, 60),
-    default=0.3,
+    default=0.2,
     show_default=True,
     metavar="SECONDS",
     help="A file is whole when its size and time have stood still for so long.",
