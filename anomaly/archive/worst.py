@@ -68,7 +68,7 @@ def report(
                 missing.append(f"{row['path']}: {reason}")
             shown.append(replace(as_row, error=as_row.error))
             tick()
-        told = run | {"color_scale": scale.to_dict(), "note": _note(run, len(rows))}
+        told = run | {"color_scale": scale.to_dict(), "note": _note(run, len(rows)), "table": "TABLE"}
         return write_report(out, told, shown), len(rows), missing
 
 

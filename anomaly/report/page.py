@@ -27,7 +27,18 @@ SIZES = ((60, 720, 192, 85), (300, 480, 160, 82), (1_200, 300, 112, 78), (None, 
 PICTURE_BUDGET = 36_000_000
 DATA = '<script type="application/json" id="data">'  # in the template, before the entries
 PICTURES = "pqlx"  # the entries' keys that hold one
-_OPTIONAL = ("object", "note", "doubts", "card", "command", "settings", "versions", "model", "ended", "seconds")
+_OPTIONAL = (
+    "object",
+    "note",
+    "doubts",
+    "card",
+    "command",
+    "settings",
+    "versions",
+    "model",
+    "ended",
+    "seconds",
+)
 _MAX_REGIONS, _MAX_POINTS = 40, 1_200
 
 
@@ -47,7 +58,7 @@ def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow], again: bo
         models=sorted({row.model for row in rows if row.model}),
         entries=entries,
         scale=run.get("color_scale"),
-        out=out.name if out.name and not any(c.isspace() for c in out.name) else "OUT",
+        out=run.get("table") or (out.name if out.name and not any(c.isspace() for c in out.name) else "OUT"),
         legend=_legend(),
         promises=run.get("promises") or [],
         judging=_judging(run),
