@@ -1,7 +1,7 @@
 """Is a picture lost or judged twice when `watch` is killed again and again, and how soon is there a verdict?
 
     python benchmarks/watch_kills.py --kills 200
-    python benchmarks/watch_kills.py --kills 20 --profile flange.profile --pictures docs/samples/flanges/test
+    python benchmarks/watch_kills.py --kills 20 --longest 10 --profile flange.profile --pictures PICTURES
     python benchmarks/watch_kills.py --kills 0 --latency 40 --profile flange.profile --pictures PICTURES
 
 Pictures are written in pieces, or moved in, under names that come again, while the process that watches is killed with
@@ -39,6 +39,7 @@ def main() -> None:
     """Kill, count, and print what was counted."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--longest", type=float, default=4.0, help="seconds that a process lives at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--profile", type=Path, help="judge with it; else brightness, without a model")
     parser.add_argument("--pictures", type=Path, help="a folder of them; else drawn")
@@ -51,13 +52,19 @@ def main() -> None:
     sources = sorted(options.pictures.glob("*.jpg")) if options.pictures else []
     with tempfile.TemporaryDirectory() as folder:
         if options.kills:
-            print(counted(Path(folder) / "kills", options.kills, options.seed, options.profile, sources))
+            kills = Path(folder) / "kills"
+            print(counted(kills, options.kills, options.seed, options.longest, options.profile, sources))
         if options.latency:
             print(waited(Path(folder) / "latency", options.latency, options.profile, sources))
 
 
 def counted(
-    folder: Path, kills: int, seed: int, profile: Path | None = None, sources: list[Path] | None = None
+    folder: Path,
+    kills: int,
+    seed: int,
+    longest: float = 4.0,
+    profile: Path | None = None,
+    sources: list[Path] | None = None,
 ) -> dict[str, int]:
     """Watch a folder while pictures come, and kill whoever watches; what is true in the end."""
     line = Line(folder, seed, profile, sources or [])
@@ -65,7 +72,7 @@ def counted(
     feeder.start()
     for _ in range(kills):
         process = line.start()
-        time.sleep(line.random.uniform(0.0, 10.0 if profile else 4.0))
+        time.sleep(line.random.uniform(0.0, longest))
         process.send_signal(signal.SIGKILL)
         process.wait()
     line.enough.set()
