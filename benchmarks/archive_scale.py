@@ -62,7 +62,7 @@ def listing(images: int) -> None:
     entries = (
         Entry(
             f"s3://plant-archive/2026/line-7/camera-2/{i:012}.jpg",
-            f"{i:032x}",
+            digest(i),
             200_000 + i,
             begin + timedelta(seconds=i),
         )
