@@ -6,7 +6,7 @@
 "Alone": forked processes with the model of their parent, each inspects its part of the pictures from memory; nothing is
 read, made into rows or written. "Local" and "ray" read the files and write the table. All are timed from the first word
 of progress to the last, so that starting is in none, by turns in one run; each ratio is that of a turn, and the median
-of the turns is printed with the extremes. CPU seconds per image (of alone and local) are less moved by whatever else
+of the turns is printed with the extremes. CPU seconds of an image, of all processes, are less moved by whatever else
 the machine does.
 """
 
@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
 
-from archive_memory import repeat  # noqa: E402
+from archive_memory import repeat, tree  # noqa: E402
 
 PART = "part"
 
@@ -68,30 +69,35 @@ def main() -> None:
             print(
                 f"{name} / {base}: {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) in images/s"
             )
-    shares = sorted(one / other for one, other in zip(cpu["alone"], cpu["local"], strict=True))
-    print(
-        f"CPU of an image, alone / local: {statistics.median(shares):.3f} ({shares[0]:.3f} to {shares[-1]:.3f})"
-    )
+            shares = sorted(one / other for one, other in zip(cpu[base], cpu[name], strict=True))
+            print(
+                f"  by CPU of an image: {statistics.median(shares):.3f} ({shares[0]:.3f} to {shares[-1]:.3f})"
+            )
 
 
 def used() -> float:
-    """CPU seconds of this process and its finished children."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    """CPU seconds of this process and all below it that live."""
+    ticks = 0
+    for one in tree(os.getpid()):
+        with suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def alone(inspector: Any, folder: Path, turn: int, workers: int) -> float:
-    """Images/s of inference alone."""
+def alone(inspector: Any, folder: Path, turn: int, workers: int) -> tuple[float, float]:
+    """Images/s of inference alone, and CPU seconds of an image."""
     from anomaly.pictures.images import read_image
 
     images = [read_image(path) for path in sorted((folder / "img").rglob("*.jpg"))]
     context = multiprocessing.get_context("fork")
-    told = context.Array("d", len(images))
+    told, spent = context.Array("d", len(images)), context.Array("d", workers)
 
     def work(first: int) -> None:
+        before = time.process_time()
         for i in range(first, len(images), workers):
             inspector.inspect(images[i], PART)
             told[i] = time.monotonic()
+        spent[first] = time.process_time() - before
 
     processes = [context.Process(target=work, args=(first,)) for first in range(workers)]
     for process in processes:
@@ -99,27 +105,27 @@ def alone(inspector: Any, folder: Path, turn: int, workers: int) -> float:
     for process in processes:
         process.join()
     moments = sorted(told)
-    return (len(images) - 1) / (moments[-1] - moments[0])
+    return (len(images) - 1) / (moments[-1] - moments[0]), sum(spent) / len(images)
 
 
-def local(examiner: Any, folder: Path, turn: int, workers: int) -> float:
-    """Images/s of the local engine."""
+def local(examiner: Any, folder: Path, turn: int, workers: int) -> tuple[float, float]:
+    """The same of the local engine."""
     from anomaly.archive import local_engine
 
     place, manifest = listed(folder, f"local{turn}")
-    seen: list[tuple[float, int]] = []
+    seen: list[tuple[float, int, float]] = []
     local_engine.run(place, manifest, lambda: examiner, workers, tell=partial(note, seen))
     return rate(seen)
 
 
-def on_ray(folder: Path, turn: int, workers: int) -> float:
-    """Images/s of the Ray engine on a cluster of its own."""
+def on_ray(folder: Path, turn: int, workers: int) -> tuple[float, float]:
+    """The same of the Ray engine on a cluster of its own."""
     from anomaly.archive import ray_engine
     from anomaly.archive.examining import examiner_of
     from anomaly.inspector import Inspector
 
     place, manifest = listed(folder, f"ray{turn}")
-    seen: list[tuple[float, int]] = []
+    seen: list[tuple[float, int, float]] = []
     make = partial(examiner_of, Inspector, PART)
     ray_engine.run(place, manifest, make, workers, None, tell=partial(note, seen))
     return rate(seen)
@@ -135,15 +141,16 @@ def listed(folder: Path, name: str) -> Any:
     return place, write_manifest(place, entries_of(inputs), inputs, True)
 
 
-def note(seen: list[tuple[float, int]], progress: Any) -> None:
-    """Keep when how many images were done."""
+def note(seen: list[tuple[float, int, float]], progress: Any) -> None:
+    """Keep when how many images were done, and what they took."""
     if progress.done and (not seen or seen[-1][1] != progress.done):
-        seen.append((time.monotonic(), progress.done))
+        seen.append((time.monotonic(), progress.done, used()))
 
 
-def rate(seen: list[tuple[float, int]]) -> float:
+def rate(seen: list[tuple[float, int, float]]) -> tuple[float, float]:
     """From the first word to the last."""
-    return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+    (began, first, before), (ended, last, after) = seen[0], seen[-1]
+    return (last - first) / (ended - began), (after - before) / (last - first)
 
 
 if __name__ == "__main__":
