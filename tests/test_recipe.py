@@ -60,8 +60,8 @@ def test_paper_and_released_schedule_are_those_of_the_sources():
         assert one.validate_every == 3_600
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-words", "smoke"])
-def test_a_trained_nano_is_inspected_with_as_the_one_that_ships(name, tmp_path):
+@pytest.mark.parametrize("name", ["nano-eyes"])
+def test_a_model_of_the_last_recipe_is_inspected_with_as_the_one_that_ships(name, tmp_path):
     from anomaly.decision.threshold import read_defaults
     from steervit.weights.catalogue import NANO
 
