@@ -66,6 +66,12 @@ class LoadedModel:
             return self._loaded
 
     @property
+    def contrast(self) -> int:
+        """How many of the maps, the last ones, are to be subtracted."""
+        count = len(self._prompts.contrast)
+        return min(count, 1) if self._settings.ensemble == "fused" else count
+
+    @property
     def grid_size(self) -> tuple[int, int]:
         """Patches per column and per row."""
         return self.steervit.grid_size
@@ -98,7 +104,10 @@ class LoadedModel:
         with self._loading:
             if object not in self._banks:
                 texts = self._prompts.fill(object) + self._prompts.fill_contrast(object)
-                self._banks[object] = self.steervit.prepare(texts)
+                bank = self.steervit.prepare(texts)
+                if self._settings.ensemble == "fused":
+                    bank = bank.fused([len(self._prompts.prompts), len(self._prompts.contrast)])
+                self._banks[object] = bank
             return self._banks[object]
 
     @cached_property

@@ -43,6 +43,10 @@ class Model(Protocol):
         """Describes pictures for comparing."""
 
     @property
+    def contrast(self) -> int:
+        """How many of the maps, the last ones, are to be subtracted."""
+
+    @property
     def device(self) -> str:
         """Where it runs."""
 
@@ -111,7 +115,7 @@ class Observer:
     def _map(self, seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """One map of the whole picture, as fine as its evidence, and the evidence in it by name."""
         logits = seen.tiling.blend(seen.found.maps)
-        contrast, parts = len(self.settings.contrast), {}
+        contrast, parts = self.model.contrast, {}
         for name, evidence in self.model.evidence.items():
             if weight := getattr(self.settings, name):
                 parts[name] = evidence(seen)

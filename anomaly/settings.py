@@ -22,7 +22,8 @@ class InspectionSettings:
     `omega` scales the text's influence; `activation`, `smooth` (px of the model's image) and `scales` make the
     heatmap; `self_similarity` and `dark_lines` are weights in logits per z-score; `image_size` is height and width
     in px; `company` says what else a picture is compared with, None when it is judged alone; `roi` and `ignore` which
-    pixels count and which do not, None for all and for none (see `roi.Roi.name`).
+    pixels count and which do not, None for all and for none (see `roi.Roi.name`). `ensemble` says how the prompts
+    share their passes: None exactly, "fused" as one (`steervit.inference.ensemble.PromptBank.fused`).
     """
 
     model: str
@@ -40,6 +41,7 @@ class InspectionSettings:
     company: str | None = None
     roi: str | None = None
     ignore: str | None = None
+    ensemble: str | None = None
 
     @cached_property
     def hash(self) -> str:

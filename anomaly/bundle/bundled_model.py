@@ -59,6 +59,7 @@ class BundledModel:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder, self._manifest = folder, manifest
         self.grid_size, self.image_size = manifest.grid_size, manifest.image_size
+        self.contrast = int(manifest.options["contrast"])
         self.device = f"{PACKAGES[manifest.runtime]} on cpu"
         self.describer: Describer = _Describer(self)
         self.evidence: Mapping[str, Evidence] = {

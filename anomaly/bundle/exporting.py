@@ -125,7 +125,7 @@ def _written(
         profile=profile,
         references=references,
         notice=_notice(record.name),
-        options=options,
+        options=options | {"contrast": model.contrast},
     )
 
 

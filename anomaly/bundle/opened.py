@@ -29,6 +29,7 @@ from anomaly.settings import InspectionSettings
 # What an `Inspector` is made with unless told otherwise: for a bundle that means "as it was exported".
 UNSAID: Mapping[str, Any] = {
     "prompts": "default", "omega": 1.0, "precision": "fp32", "references": (), "roi": None, "ignore": None,
+    "ensemble": None,
 }  # fmt: skip
 
 
@@ -116,6 +117,7 @@ class OpenedBundle:
             "prompts": PromptSet(self.manifest.prompt_set, settings.prompts, settings.contrast),
             "omega": settings.omega, "precision": settings.precision,
             "references": self._references(arrays) or (), "roi": Roi.of_arrays(settings.roi, arrays), "ignore": None,
+            "ensemble": settings.ensemble,
         }  # fmt: skip
         return {
             name: known[name] if _is(given.get(name, default), default) else given[name]

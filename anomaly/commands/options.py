@@ -41,6 +41,8 @@ _OPTIONS = (
           help="From the model's logits to heatmap values."),
     asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
           help="Gaussian smoothing, in pixels of the model's image."),
+    asked("--ensemble", type=click.Choice(["exact", "fused"]), default="exact", show_default=True,
+          help="fused: all prompts in one pass, faster with nearly the same maps (docs/speed.md)."),
     asked("--mutual", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
           help="Compare the pictures of a run with each other; auto: from 8 on, unless a threshold is asked for."),
     asked("--references", multiple=True, metavar="DIR",
@@ -125,6 +127,7 @@ def make_inspector(
         )
     if tiles:
         options["scales"] = tiles
+    options["ensemble"] = None if options.get("ensemble", "exact") == "exact" else options["ensemble"]
     options["least"] = Least.of(min_area, min_size, mm_per_pixel)
     bundled = is_bundle(options["model"])  # it has prompts of its own, judges pictures alone, and may have no torch
     cores.use(threads, torch_too=not bundled)

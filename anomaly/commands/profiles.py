@@ -17,6 +17,7 @@ FIXED = {
     "omega": "--omega", "self_similarity": "--self-similarity", "dark_lines": "--dark-lines",
     "activation": "--activation", "smooth": "--smooth", "mutual": "--mutual", "references": "--references",
     "threshold": "--threshold", "mask_threshold": "--mask-threshold", "precision": "--precision",
+    "ensemble": "--ensemble",
     "roi": "--roi", "ignore": "--ignore", "min_area": "--min-area", "min_size": "--min-size",
     "mm_per_pixel": "--mm-per-pixel",
 }  # fmt: skip

@@ -14,7 +14,7 @@ from anomaly.prompts import PromptSet
 from anomaly.roi import Roi
 from anomaly.settings import InspectionSettings
 
-FREE = ("omega", "activation", "smooth", "scales", "self_similarity", "dark_lines", "precision")
+FREE = ("omega", "activation", "smooth", "scales", "self_similarity", "dark_lines", "precision", "ensemble")
 
 
 def arguments_of(profile: Profile, model: Any = None) -> dict[str, Any]:

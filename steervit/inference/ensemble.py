@@ -7,6 +7,7 @@ Letters: B images, P prompts, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,20 @@ class PromptBank:
             PromptBank(self.texts[i : i + size], {n: text[i : i + size] for n, text in self.layers.items()})
             for i in range(0, len(self), size)
         ]
+
+    def fused(self, groups: Sequence[int]) -> PromptBank:
+        """Consecutive groups of so many prompts, each run as one: the mean of their maps to first order.
+
+        At every steered block the stream of a group is changed by the mean of what its prompts would do to it, as if
+        they did not drive it apart; one pass through the trunk then serves the group.
+        """
+        starts = [sum(groups[:number]) for number in range(len(groups))]
+        pieces = [slice(start, start + size) for start, size in zip(starts, groups, strict=True) if size]
+        layers = {}
+        for i, text in self.layers.items():
+            merged = [text[piece].merged() for piece in pieces]
+            layers[i] = FoldedText.listed(merged)
+        return PromptBank(tuple(" | ".join(self.texts[piece]) for piece in pieces), layers)
 
     def to(self, *args, **kwargs) -> PromptBank:
         """On another device or in another precision, with the arguments of `Tensor.to`."""

@@ -6,6 +6,7 @@ Letters: B images, P prompts, N image tokens, L text tokens, D trunk width, H he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -64,6 +65,35 @@ class FoldedText:
     def __getitem__(self, prompts: slice) -> FoldedText:
         """Some of the prompts."""
         return FoldedText(self.score[prompts], self.bias[prompts], self.value[prompts], self.heads)
+
+    @classmethod
+    def listed(cls, prompts: Sequence[FoldedText]) -> FoldedText:
+        """Single prompts, of any number of heads, as a list; those of fewer get heads that add nothing."""
+        most = max(one.heads for one in prompts)
+        same = [one._with_heads(most) for one in prompts]
+        return cls(
+            *(torch.cat([getattr(one, name) for one in same]) for name in ("score", "bias", "value")), most
+        )
+
+    def _with_heads(self, heads: int) -> FoldedText:
+        tokens = self.value.shape[1] // self.heads
+        more = (heads - self.heads) * tokens
+        return FoldedText(
+            F.pad(self.score, (0, more)),
+            F.pad(self.bias, (0, more)),
+            F.pad(self.value, (0, 0, 0, more)),
+            heads,
+        )
+
+    def merged(self) -> FoldedText:
+        """All prompts as one, which adds the mean of what each of them would add: (1, …), P times the heads."""
+        prompts = self.score.shape[0]
+        return FoldedText(
+            self.score.transpose(0, 1).flatten(1)[None],
+            self.bias.flatten()[None, None],
+            (self.value / prompts).flatten(0, 1)[None],
+            self.heads * prompts,
+        )
 
     def to(self, *args, **kwargs) -> FoldedText:
         """On another device or in another precision, with the arguments of `Tensor.to`."""
