@@ -19,6 +19,7 @@ from steervit.nano.filters import (
     CHANNELS,
     FEATURES,
     NEIGHBOURS,
+    SAME,
     describe_patches,
     inverse_square_root,
     oddness,
@@ -186,13 +187,13 @@ def _nearest(x: Tensor, side: int) -> Tensor:
     place = torch.arange(side, device=x.device)
     close = (place[:, None] - place).abs() <= APART
     close = (close[:, None, :, None] & close[None, :, None, :]).reshape(side**2, side**2)
-    if int(close.sum(1).max()) + NEIGHBOURS > side**2:
+    if min(side, 2 * APART + 1) ** 2 + NEIGHBOURS > side**2:
         return x.new_zeros(*x.shape[:2], 2)
     squared = x.square().sum(-1)
     # Less each row's own square, which changes no order.
     distance = torch.baddbmm(squared[:, None, :], x, x.transpose(1, 2), alpha=-2)
     nearest = distance.masked_fill_(close, torch.inf).topk(NEIGHBOURS, largest=False).values
-    nearest = (nearest + squared[:, :, None]).clamp_min(0).sqrt()
+    nearest = torch.maximum(nearest + squared[:, :, None], SAME * squared[:, :, None]).sqrt()
     return _to_median(torch.stack([nearest.mean(-1), nearest[..., 0]], -1))
 
 
