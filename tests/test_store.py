@@ -106,3 +106,13 @@ def test_killed_it_keeps_every_part_that_was_told(tmp_path):
     with opened(tmp_path) as store:  # the lock was let go of by the kernel
         kept = {one["id"] for one in store.parts(limit=1_000_000)}
     assert set(told) <= kept and len(told) == len(set(told))
+
+
+def test_results_of_a_later_version_are_left_alone(tmp_path):
+    with opened(tmp_path):
+        pass
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(SteerAnomalyError, match="newer steer-anomaly"):
+        Store(tmp_path)

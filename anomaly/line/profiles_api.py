@@ -33,7 +33,9 @@ def profile(request: Request, name: str) -> Any:
     service = service_of(request)
     versions = [one.__dict__ for one in reversed(service.shelf.versions(name).all())]
     goods = service.store.goods(name)
-    found = summary(service, name) if name in service.shelf.names() else {"name": name, "version": None}
+    found = {"name": name, "version": None}
+    if name in service.shelf.names():
+        found |= _summary_or_why_not(service, name)
     proposal = service.learner.proposal(name)
     told = service.store.told(name)
     return found | {

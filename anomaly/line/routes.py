@@ -21,7 +21,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refused}, 401: {"model": Refused}, 404: {"model": Refused}, 413: {"model": Refused},
     415: {"model": Refused}, 422: {"model": Refused}, 429: BUSY, 503: {"model": Refused},
 }  # fmt: skip
-CACHED = {"cache-control": "private, max-age=31536000, immutable"}
+CACHED = {"cache-control": "private, max-age=600"}
 PICTURE = {"type": "string", "format": "binary"}
 CHOICE = {
     "profile": {"type": "string", "example": "flange"},

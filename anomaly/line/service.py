@@ -47,6 +47,7 @@ class Service:
         self.shelf, self.limits, self._data, self._keep = shelf, limits, data, keep
         self.store = Store(data)
         self.photographs = Photographs(data, limits.pixels)
+        self.photographs.remove_all_but(self.store.photos())  # before any comes
         self.batcher = Batcher(limits.waiting, limits.waiting_pixels)
         self.learner = Learner(shelf, self.store, self.photographs, self.batcher)
         self.neighbours = Neighbours(self.store, self.photographs)

@@ -46,18 +46,21 @@ def run(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    made = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         made = socket.socket(family)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(128)  # whoever reads the address and asks at once waits for the start
+        return made
     except OSError as error:
+        if made is not None:
+            made.close()
         raise SteerAnomalyError(
             f"cannot listen on {host} port {port} ({error.strerror or error}): another program may have it; choose "
             "another --port, 0 for any that is free"
         ) from error
-    return made
 
 
 def _impatient(limits: Limits) -> type[asyncio.Protocol]:

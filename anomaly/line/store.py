@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from anomaly.errors import SteerAnomalyError
 
 FILE = "line.sqlite"
+VERSION = 1  # of the tables
 TOGETHER = 64  # changes that share one commit
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
@@ -59,10 +60,10 @@ class Store:
         self._path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / "line.lock")
+            self._lock = FileLock(folder / "line.lock", thread_local=False)
             self._lock.acquire(timeout=0)
             with closing(self._connect()) as connection, connection:
-                connection.executescript(SCHEMA)
+                _prepare(connection, self._path)
         except Timeout as error:
             raise SteerAnomalyError(
                 f"expected to be the only service with its data in {folder}, another one is running; stop it, or "
@@ -240,6 +241,12 @@ class Store:
             row["profile"] for row in self._read("SELECT DISTINCT profile FROM goods ORDER BY profile", ())
         ]
 
+    def photos(self) -> set[str]:
+        """Every photograph that a part or a profile needs."""
+        return {
+            row["photo"] for row in self._read("SELECT photo FROM parts UNION SELECT photo FROM goods", ())
+        }
+
     def _with_feedback(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         marks = ", ".join("?" * len(rows))
         said = self._read(
@@ -261,6 +268,18 @@ class Store:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables where there are none. Raises `SteerAnomalyError` for those of a later version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise SteerAnomalyError(
+            f"expected results of version {VERSION} at most, {path} holds version {version}: a newer steer-anomaly "
+            "wrote it; use that one, or choose another --data"
+        )
+    connection.executescript(SCHEMA)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager

@@ -51,6 +51,12 @@ class Photographs:
         """What a file shows. Raises `UnusablePhoto` for one that is gone."""
         return self._read(self._folder / name)
 
+    def remove_all_but(self, needed: set[str]) -> None:
+        """Delete what a process that was killed left behind: files that nobody needs."""
+        for path in self._folder.glob("*/*"):
+            if path.relative_to(self._folder).as_posix() not in needed:
+                path.unlink(missing_ok=True)
+
     def remove(self, names: list[str]) -> None:
         """Delete files; those that are gone already do not matter."""
         for name in names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,21 +82,30 @@ class Versions:
         return made[0]
 
     def back(self, number: int | None = None, reason: str = "") -> Version:
-        """Let version `number`, by default the one before, judge again, as a new version."""
-        current = self.current()
-        if number is None:
-            earlier = [
-                one for one in self.all() if one.number < current.number and one.sha256 != current.sha256
-            ]
-            if not earlier:
-                raise SteerAnomalyError(f"expected a version before version {current.number}, there is none")
-            number = earlier[-1].number
+        """Let version `number`, by default the one before, judge again, as a new version; a broken file is replaced.
+
+        Raises `SteerAnomalyError` for a number that there is not.
+        """
+        number = self._before() if number is None else number
         self._known(number)
         profile_file.load(self._file(number))
         content = self._file(number).read_bytes()
         made = self._keep(content, f"back to version {number}{f': {reason}' if reason else ''}")
         write_whole(self.path, content)
         return made
+
+    def _before(self) -> int:
+        """The last version before the one that judges and unlike it; the last of all where a broken file lies there."""
+        digest, number = None, None
+        if self.path.is_file():
+            with suppress(profile_file.ProfileError):
+                current = self.current()
+                digest, number = current.sha256, current.number
+        earlier = [one.number for one in self.all() if one.sha256 != digest]
+        earlier = [one for one in earlier if number is None or one < number]
+        if not earlier:
+            raise SteerAnomalyError(f"expected a version before that of {self.path.name}, there is none")
+        return earlier[-1]
 
     def _keep(self, content: bytes, reason: str) -> Version:
         number = max((one.number for one in self.all()), default=0) + 1

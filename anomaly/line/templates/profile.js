@@ -31,6 +31,7 @@ async function list() {
 function drawProfile() {
   const there = profile.version !== null, pictures = profile.pictures.length;
   byId("kicker").textContent = there ? `profile · ${profile.object} · model ${profile.model} · version ${profile.version}` : "a profile that is not calibrated yet";
+  if (profile.broken) note(profile.broken);
   byId("promise").textContent = there ? profile.promise : "Give photographs of good parts, then press Calibrate.";
   byId("state").hidden = !(there && profile.drift && profile.drift.alarm);
   if (there && profile.drift) {

@@ -1,0 +1,58 @@
+"""The service around a verdict: sinks hear of it before the answer, and nothing is left behind by a kill."""
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from fastapi.testclient import TestClient
+from line_service import Empty, picture
+
+from anomaly.line.app import application
+from anomaly.line.limits import Limits
+from anomaly.line.service import Service
+
+
+class Kept:
+    def __init__(self):
+        self.messages, self.closed = [], False
+
+    def send(self, verdict):
+        self.messages.append(verdict)
+
+    def close(self):
+        self.closed = True
+
+
+def test_sinks_have_every_part_before_its_answer_and_once(tmp_path):
+    sinks = Kept()
+    service = Service(Empty(tmp_path), tmp_path / "line", Limits(), sinks=sinks)
+    with TestClient(application(service, None, ("testserver",))) as client:
+        for level in (40, 200):
+            files = {"image": ("a.png", picture(level))}
+            answer = client.post("/v1/inspect", files=files, data={"object": "part"}).json()
+            last = sinks.messages[-1]
+            assert (last["verdict"], last["score"], last["file"]) == (
+                answer["verdict"],
+                answer["score"],
+                "a.png",
+            )
+            assert last["source"] == "serve" and last["schema"] == 1 and last["time"] == answer["received"]
+        refused = client.post("/v1/inspect", files={"image": b"none"}, data={"object": "part"})
+        assert refused.status_code == 422
+    assert [one["verdict"] for one in sinks.messages] == ["ok", "defect"] and sinks.closed
+    assert len({one["id"] for one in sinks.messages}) == 2 and sinks.messages[1]["regions"][0]["area"] == 4
+
+
+def test_photographs_that_a_kill_left_behind_are_removed_and_no_others(tmp_path):
+    service = Service(Empty(tmp_path), tmp_path / "line", Limits())
+    with TestClient(application(service, None, ("testserver",))) as client:
+        client.post("/v1/inspect", files={"image": picture()}, data={"object": "part"})
+        client.post("/v1/profiles/new/good", files={"image": picture(60)})
+        service.photographs.keep(picture(80))  # and then it was killed
+    again = Service(Empty(tmp_path), tmp_path / "line", Limits())
+    try:
+        left = [path for path in (tmp_path / "line" / "photographs").rglob("*") if path.is_file()]
+        assert len(left) == 2
+        assert again.photographs.read(again.store.part(1)["photo"]).shape == (16, 16, 3)
+    finally:
+        again.stop()
