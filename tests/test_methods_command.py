@@ -65,6 +65,7 @@ def test_options_that_say_nothing_to_a_method_are_refused(parts):
     words = ("eval", "folder", "--root", parts, "--method", "median-colour")
     for option in (("--scales", "1,2"), ("--omega", "0.5"), ("--mutual", "on"), ("--threshold", "1")):
         assert f"{option[0]} says nothing to the method" in run(*words, *option, code=2)
+    assert "a --method gives none" in run(*words, "--calibrate", 10, code=2)
     assert "compares with no good pictures" in run(*words, "--shots", 2, code=2)
     assert "did you mean" in run("eval", "folder", "--root", parts, "--method", "median-color", code=2)
     assert "median-colour" in run("eval", "--help")

@@ -24,6 +24,7 @@ def make_method_inspector(context: click.Context, name: str, options: dict[str, 
     from anomaly import prompts
     from anomaly import threads as cores
     from anomaly.commands import options as inspection
+    from anomaly.loaded_model import usable_device
     from anomaly.methods.known import kind_of
     from anomaly.methods.method import Asked
     from anomaly.methods.method_inspector import MethodInspector
@@ -43,7 +44,8 @@ def make_method_inspector(context: click.Context, name: str, options: dict[str, 
     if notice := licence_notice(options["model"]):
         click.echo(f"note: {notice}", err=True)
     named = {key: options[key] for key in ("model", "trunk", "text_encoder", "device", "omega")}
-    made = MethodInspector(kind(Asked(chosen, **named)), options["smooth"], options["device"] or "cpu")
+    device = str(usable_device(options["device"], options["model"]))
+    made = MethodInspector(kind(Asked(chosen, **named)), options["smooth"], device)
     if not options["references"]:
         return made
     given = inspection.read_references(options["references"])

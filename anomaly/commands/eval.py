@@ -122,6 +122,8 @@ def _run(
 ) -> bool:
     card, categories = _categories(benchmark, root, mine)
     if mine["calibrate"]:
+        if mine["method"]:
+            raise click.UsageError("--calibrate measures this tool's verdicts, and a --method gives none")
         return run_calibrated(categories, Path(benchmark).stem, out, mine, options)
     setting = _setting(mine, options)
     inspector: Any

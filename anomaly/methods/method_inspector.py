@@ -32,7 +32,7 @@ class MethodInspector:
         self.smooth = method.smooth if smooth is None else smooth
         self.references = ReferenceSet()
         self._fitted: dict[str, Method] = {}
-        self._fitting = Lock()
+        self._fitting, self._loading, self._loaded = Lock(), Lock(), False
 
     def describe(self) -> dict[str, Any]:
         """Method, weights, and how maps are finished, ready for JSON; see `Inspector.describe`."""
@@ -72,7 +72,12 @@ class MethodInspector:
     def inspect_batch(self, images: Sequence[np.ndarray], object: str) -> list[Inspection | NotJudged]:
         """One inspection for each RGB uint8 H x W x 3 image, in order, or why there is none."""
         method = self._ready(object)
-        return [self._inspect(method, image, object) for image in images]
+        if self._loaded:
+            return [self._inspect(method, image, object) for image in images]
+        with self._loading:  # weights are loaded by whichever thread comes first, once
+            found = [self._inspect(method, image, object) for image in images]
+            self._loaded = True
+            return found
 
     def _ready(self, object: str) -> Method:
         if not self.method.needs_good:
