@@ -83,8 +83,8 @@ class Frames:
 
     @property
     def ended(self) -> bool:
-        """Whether there will be no more frames."""
-        return (self._over or self._trigger.ended) and not self._waiting
+        """Whether there will be no more frames, nor an error that `take` raises."""
+        return (self._over or self._trigger.ended) and not self._waiting and self.error is None
 
     def take(self, seconds: float) -> Frame | None:
         """The frame whose turn it is, waiting up to so long for one. Raises what went wrong with a file."""
