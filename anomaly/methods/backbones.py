@@ -30,13 +30,15 @@ CONTRASTIVE = ("clip", "siglip")  # model types of transformers, with what follo
 class Backbone(Protocol):
     """Pictures and sentences as vectors of one width D. Weights are loaded when first needed.
 
-    `scale` is the factor of cosines before a softmax; `aligned`: pictures and sentences were trained to meet.
+    `scale` is the factor of cosines before a softmax; `aligned`: pictures and sentences were trained to meet. `smooth`
+    is the sigma, in px of its image, that maps of this model are smoothed by.
     """
 
     name: str
     hashes: dict[str, str]
     scale: float
     aligned: bool
+    smooth: float
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -70,6 +72,7 @@ class TrunkBackbone:
 
         self.found: FoundModel = find_model(asked.model, asked.trunk, asked.text_encoder)
         self.name, self.hashes = self.found.record.name, self.found.record.hashes
+        self.smooth = self.found.defaults.smooth
         self._device = usable_device(asked.device, asked.model)
 
     @cached_property

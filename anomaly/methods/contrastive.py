@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ContrastiveBackbone:
     """See `backbones.Backbone`. `model` is a folder as transformers saves it, or a hub name."""
 
-    aligned = True
+    aligned, smooth = True, 0.0
 
     def __init__(self, model: str, device: str | None = None) -> None:
         from anomaly.file_hashes import file_hash

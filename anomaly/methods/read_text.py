@@ -21,7 +21,7 @@ class ReadText(ZeroShot):
     """Prompts become directions once for each part; `patch_scores` makes a map of a picture."""
 
     def __init__(self, asked: Asked, backbone: Backbone) -> None:
-        self.asked, self.backbone = asked, backbone
+        self.asked, self.backbone, self.smooth = asked, backbone, backbone.smooth
         self._directions = cache(partial(directions, backbone, asked.prompts))
 
     def describe(self) -> dict[str, Any]:

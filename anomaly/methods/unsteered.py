@@ -21,6 +21,7 @@ class Unsteered(ZeroShot):
 
     def __init__(self, asked: Asked) -> None:
         self.backbone = TrunkBackbone(asked)
+        self.smooth = self.backbone.smooth
 
     def describe(self) -> dict[str, Any]:
         """See `Method`."""
