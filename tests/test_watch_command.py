@@ -73,6 +73,16 @@ def test_once_judges_sorts_tells_the_sink_and_goes_on(tmp_path, profile):
     assert json.loads((out / "run.json").read_text())["finished"] is True
 
 
+def until(word, process):
+    """What the process says, up to the line with a word."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if word in line:
+            return said
+    raise AssertionError(said)
+
+
 @pytest.mark.slow
 def test_a_process_that_watches_ends_cleanly_on_sigterm(tmp_path):
     inbox, out = tmp_path / "in", tmp_path / "out"
@@ -91,17 +101,16 @@ def test_a_process_that_watches_ends_cleanly_on_sigterm(tmp_path):
         "--settle",
         "0.1",
     ]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "anomaly.cli", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    assert "watching" in process.stderr.readline()
-    shutil.copy(FLANGES / "test" / "good-01.jpg", inbox)
-    assert "good-01.jpg" in process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    said, complained = process.communicate(timeout=60)
-    assert process.returncode == 0, complained
-    assert "1 images judged" in said and "Traceback" not in complained
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        said = until("watching", process)
+        shutil.copy(FLANGES / "test" / "good-01.jpg", inbox)
+        said += until("good-01.jpg", process)
+        process.send_signal(signal.SIGTERM)
+        said += process.stdout.read()
+    assert process.returncode == 0 and "1 images judged" in said and "Traceback" not in said, said
     assert json.loads((out / "run.json").read_text())["counts"] and (out / "report.html").is_file()
 
 
