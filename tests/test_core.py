@@ -92,3 +92,16 @@ def test_a_missing_column_is_named(tmp_path):
     parquet.write_table(pa.table({"image": [b"x"]}), tmp_path / "test-0.parquet")
     with pytest.raises(SteerAnomalyError, match="no image_id is there"):
         core.load(tmp_path)
+
+
+def test_pictures_stay_on_disk_and_are_those_of_their_rows(tmp_path):
+    import pyarrow.parquet as parquet
+
+    place = drawn.core(tmp_path) / "data/test-00000-of-00001.parquet"
+    table = parquet.read_table(place)
+    parquet.write_table(table, place, row_group_size=5)
+    images = [entry["bytes"] for entry in table["image"].to_pylist()]
+    given = core.load(tmp_path)
+    assert [row.picture.key for row in given] == [of_bytes(data, "").key for data in images]
+    for i in (11, 0, 7, 6):  # in any order
+        assert np.array_equal(given[i].picture.read(), of_bytes(images[i], "").read())
