@@ -55,12 +55,11 @@ def main() -> None:
             ways["ray"] = on_ray
         for turn in range(options.repeat):
             for name, way in ways.items():
-                before = used()
-                rate = way(folder, turn, options.workers)
-                rates.setdefault(name, []).append(rate)
-                cpu.setdefault(name, []).append((used() - before) / options.images)
+                a_second, seconds = way(folder, turn, options.workers)
+                rates.setdefault(name, []).append(a_second)
+                cpu.setdefault(name, []).append(seconds)
                 print(
-                    f"turn {turn} {name:6} {rate:6.2f} images/s {cpu[name][-1]:.4f} CPU s an image",
+                    f"turn {turn} {name:6} {a_second:6.2f} images/s {seconds:.4f} CPU s an image",
                     flush=True,
                 )
     for name, base in (("local", "alone"), ("ray", "local")):

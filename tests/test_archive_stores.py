@@ -25,14 +25,14 @@ pytestmark = [
 
 
 class Busy:
-    """In front of a server: every third request is told to slow down."""
+    """In front of a server: every sixth request is told to slow down."""
 
     def __init__(self, application):
         self.application, self.asked, self.on = application, 0, False
 
     def __call__(self, environ, start_response):
         self.asked += 1
-        if self.on and self.asked % 3 == 0:
+        if self.on and self.asked % 6 == 0:
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
             return [
                 b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -70,7 +70,7 @@ def store():
 
 def test_an_archive_in_a_busy_store_that_loses_objects(store, tmp_path):
     busy, client = store
-    paths = draw(tmp_path, 14)
+    paths = draw(tmp_path, 9)
     for path in paths:
         client.upload_file(str(path), "plant", f"2026/{path.name}")
     client.put_object(Bucket="plant", Key="2026/notes.txt", Body=b"no image")
@@ -83,7 +83,7 @@ def test_an_archive_in_a_busy_store_that_loses_objects(store, tmp_path):
     manifest = write_manifest(place, found, ("s3://plant/2026/",), True)
     client.delete_object(Bucket="plant", Key="2026/0007.png")
     counts = local_engine.run(place, manifest, examiner, 2)
-    assert counts["unreadable"] == 1 and sum(counts.values()) == 14
+    assert counts["unreadable"] == 1 and sum(counts.values()) == 9
     assert local_engine.run(place, manifest, examiner, 1) == counts
     assert [row["settings_hash"] for row in worst_rows(place, 3)] == [HASH] * 3
     busy.on = False

@@ -5,6 +5,8 @@ One image at a time and one thread to compute with: no batch, no number of worke
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,6 +81,7 @@ def examiner_of(make: Callable[[], Inspector], part: str, bank: Place | None = N
     one_thread()
     inspector = make()
     inspector.prepare(part, last=True)
+    one_thread()  # of torch, which is there now
     settings_hash = inspector.settings.hash
     if bank is None:
         return Examiner(inspector, part, settings_hash)
@@ -93,9 +96,10 @@ def examiner_of(make: Callable[[], Inspector], part: str, bank: Place | None = N
 
 
 def one_thread() -> None:
-    """Have this process compute with one thread: as many processes work as there are cores."""
+    """Have this process compute with one thread: as many processes work as there are cores. Imports no torch."""
     import cv2
-    import torch
 
-    torch.set_num_threads(1)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # for what is not loaded yet
     cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

@@ -122,6 +122,11 @@ class Place:
         store, root = self._store
         return patiently(lambda: store.cat_file(f"{root}/{name}"))
 
+    def open(self, name: str) -> Any:
+        """A file to read parts of. Raises `OSError`."""
+        store, root = self._store
+        return patiently(lambda: store.open(f"{root}/{name}", "rb", cache_type="none"))
+
     def read_json(self, name: str) -> Any:
         """The JSON at `name`; None where there is none. Raises `OSError`, `ValueError`."""
         with suppress(FileNotFoundError):
