@@ -4,12 +4,17 @@
 
 The baseline is what the official code does: the text tower and every block run once per prompt, in fp32.
 All variants run in turn in every repeat, so that a busy machine slows them alike; ratios are medians.
+A fused ensemble is compared with the exact ensemble's mean map, for it has one map; what that loses in PRO says
+`python benchmarks/fused.py`. Rows of OpenVINO are there where it is installed.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import torch
@@ -75,7 +80,40 @@ def one_by_one(model, image):
 
 def together(model, image, bank):
     """Our way: prompts prepared once, one call per image."""
-    maps = model.segment(image, bank).logits.flatten(2).softmax(-1).view(len(PROMPTS), 1, *model.grid_size)
+    maps = model.segment(image, bank).logits.flatten(2).softmax(-1).view(len(bank), 1, *model.grid_size)
+    return upsampled(maps, model)
+
+
+def in_openvino(model, bank, image, precision: str, folder: Path):
+    """The same as graphs: patches in float32, the trunk in `precision`."""
+    from anomaly.bundle.runtimes import open_graph
+    from steervit.inference.onnx_file import write_onnx
+    from steervit.inference.traced import PatchGraph, PromptGraph
+
+    side, count = model.image_size[0], len(bank)
+    if not (folder / "look.onnx").exists():
+        tiles = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+        write_onnx(
+            PatchGraph(model, (0.0,) * 3, (1.0,) * 3), tiles, folder / "look.onnx", ["tiles"], ["tokens"]
+        )
+    if not (folder / f"{count}.onnx").exists():
+        tokens = torch.zeros(2, model.grid_size[0] * model.grid_size[1] + 1, model.feature_dim)
+        write_onnx(
+            PromptGraph(model, bank), tokens, folder / f"{count}.onnx", ["tokens"], ["logits", "patches"]
+        )
+    look = open_graph(folder / "look.onnx", "openvino", "fp32", torch.get_num_threads())
+    steer = open_graph(folder / f"{count}.onnx", "openvino", precision, torch.get_num_threads())
+    seen = (image.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+    def run():
+        logits = torch.from_numpy(steer(look(seen)[0])[0])
+        return upsampled(logits.flatten(2).softmax(-1).view(count, 1, *model.grid_size), model)
+
+    return run
+
+
+def upsampled(maps, model):
+    """Maps (P, 1, h, w) at the size of the model's image."""
     return F.interpolate(maps, size=model.image_size, mode="bilinear", align_corners=False)
 
 
@@ -110,35 +148,48 @@ def flops(model, prompts: int, tokens_per_prompt: int) -> float:
 def main(repeats: int, trunk: str, resolution: int) -> None:
     """Print a Markdown table of seconds per image and speed-ups."""
     model = random_model(trunk, resolution)
-    image = torch.randn(1, 3, resolution, resolution)
+    image = torch.randint(0, 256, (1, 3, resolution, resolution)) / 255
     bank = model.prepare(PROMPTS)
-    low = random_model(trunk, resolution)
-    low.drop_text_encoder()
-    low, low_bank = low.bfloat16(), bank.to(torch.bfloat16)
+    fused = bank.fused([len(PROMPTS)])
+    low = model.view(dtype=torch.bfloat16)
     ways = {
         "one call per prompt, fp32 (official way)": lambda: one_by_one(model, image),
         "one pass, fp32": lambda: together(model, image, bank),
-        "one pass, bf16": lambda: together(low, image, low_bank),
+        "one pass, bf16": lambda: together(low, image, bank.to(torch.bfloat16)),
+        "fused, fp32": lambda: together(model, image, fused),
+        "fused, bf16": lambda: together(low, image, fused.to(torch.bfloat16)),
     }
+    with TemporaryDirectory() as folder:
+        if find_spec("openvino") is not None:
+            for kind, one in (("one pass", bank), ("fused", fused)):
+                for precision in ("fp32", "bf16"):
+                    ways[f"{kind}, OpenVINO {precision}"] = in_openvino(
+                        model, one, image, precision, Path(folder)
+                    )
+        show(ways, repeats, model, bank, f"{trunk}, {resolution} px")
+
+
+def show(ways, repeats: int, model, bank, what: str) -> None:
+    """Run every way in turn, and print the table."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     maps = {name: run() for name, run in ways.items()}  # warm-up
     for _ in range(repeats):
         for name, run in ways.items():
             seconds[name].append(timed(run)[0])
     base = next(iter(ways))
-    work = flops(model, len(PROMPTS), bank.layers[1].score.shape[-1] // 16)
+    count = bank.layers[min(bank.layers)].score.shape[-1] // bank.layers[min(bank.layers)].heads
     peaks = {"fp32": matmul_peak(torch.float32), "bf16": matmul_peak(torch.bfloat16)}
-    print(f"{trunk}, {resolution} px, {len(PROMPTS)} prompts, random weights, {torch.get_num_threads()} threads, "
+    print(f"{what}, {len(PROMPTS)} prompts, random weights, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__.split('+')[0]}, median of {repeats}\n")  # fmt: skip
     print("| way | s per image | speed-up | largest difference | rank correlation | share of peak |")
     print("|---|---|---|---|---|---|")
     for name in ways:
         ratio = statistics.median(a / b for a, b in zip(seconds[base], seconds[name], strict=True))
         mid = statistics.median(seconds[name])
-        difference = (maps[name] - maps[base]).abs().max().item()
-        rank = min(
-            spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(maps[name], maps[base], strict=True)
-        )
+        exact = maps[base] if len(maps[name]) == len(PROMPTS) else maps[base].mean(0, keepdim=True)
+        difference = (maps[name] - exact).abs().max().item()
+        rank = min(spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(maps[name], exact, strict=True))
+        work = flops(model, len(maps[name]), count * len(PROMPTS) // len(maps[name]))
         share = work / mid / peaks["bf16" if "bf16" in name else "fp32"]
         shown = "" if name == base else f"{share:.0%}"
         print(f"| {name} | {mid:.2f} | {ratio:.2f} | {difference:.1e} | {rank:.5f} | {shown} |")

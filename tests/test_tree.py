@@ -16,6 +16,7 @@ FILES = {
 
 # Names that two files share because each is its package's own of the same thing. Keep this short.
 TWICE = {
+    "export": {"anomaly/commands/export.py", "steervit/training/export.py"},  # an inspection, a trained model
     "loop": {"anomaly/runs/loop.py", "steervit/training/loop.py"},  # over images, over steps
     "profile": {"anomaly/decision/profile.py", "anomaly/commands/profile.py"},  # the same
     "prompts": {"anomaly/prompts.py", "anomaly/commands/prompts.py"},  # a command is called as what it shows

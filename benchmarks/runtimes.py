@@ -1,0 +1,155 @@
+"""One table: torch, OpenVINO and ONNX Runtime in every precision they have, batch 1 and 8, for nano and ViT-B/14.
+
+    python benchmarks/runtimes.py [--model nano|vit_base_patch14_dinov2.lvd142m] [--resolution 384] [--repeats 5]
+
+Every way runs in turn in every repeat, so that a busy machine slows them alike. `share of peak` is what of this run's
+own best square matrix product (in that precision; fp32's for int8) the counted products and convolutions reach. Parity
+is against torch in fp32 on the same tiles: largest difference of a logit, and Spearman's correlation of maps. ViT-B has
+random weights.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from ensemble import matmul_peak, random_model
+
+from anomaly import Inspector, threads
+from anomaly.bundle.bundled_model import LOOK, STEER
+from anomaly.bundle.graphs import LookGraph, Wanted, write_graphs
+from anomaly.bundle.parity import correlation
+from anomaly.bundle.runtimes import open_graph
+from anomaly.tiles import Tiling
+from steervit.inference.traced import PromptGraph
+
+RUNTIMES = (
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+)
+PART = "bottle"
+
+
+def inspector_of(name: str, resolution: int | None, ensemble: str | None = None) -> Inspector:
+    """nano at its own or another resolution, or a SteerViT of the published architecture with random weights."""
+    if name != "nano":
+        return Inspector(random_model(name, resolution or 336), ensemble=ensemble)
+    return Inspector("nano" if resolution is None else nano_at(resolution), ensemble=ensemble)
+
+
+def nano_at(resolution: int):
+    """nano for images of another side, a multiple of its patch; position embeddings are resampled."""
+    from dataclasses import replace
+
+    from steervit.weights.finding import find_parts
+    from steervit.weights.loading import load_parts
+
+    parts = find_parts("nano")
+    vision = parts.checkpoint.config["vision_encoder"] | {"resolution": resolution}
+    config = parts.checkpoint.config | {"vision_encoder": vision}
+    return load_parts(replace(parts, checkpoint=replace(parts.checkpoint, config=config)), "nano")
+
+
+def tiles_of(inspector: Inspector, count: int) -> np.ndarray:
+    """Rendered scenes as the model sees them, uint8 (count, S, S, 3)."""
+    from steervit.nano.scenes.scene import render_scene
+
+    size = inspector.asked.image_size
+    scenes = [render_scene(950_000 + number, 320).image for number in range(count)]
+    return np.concatenate([Tiling(1, 1, (1, 1)).cut(one, size) for one in scenes])
+
+
+def counted(inspector: Inspector) -> float:
+    """FLOP of one image: products and convolutions of the graphs as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model: Any = inspector.asked
+    look, steer = LookGraph(model), PromptGraph(model.steervit, model.bank(PART))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        x = look(torch.from_numpy(tiles_of(inspector, 1)))
+        steer(x if isinstance(x, torch.Tensor) else x[0])
+    return float(counter.get_total_flops())
+
+
+def graphs_of(inspector: Inspector, runtime: str, precision: str, folder: Path):
+    """A function from tiles to logits, run by `runtime`."""
+    model: Any = inspector.asked
+    folder.mkdir()
+    wanted = Wanted(runtime, precision, False, tiles_of(inspector, 16) if precision == "int8" else None)
+    named = write_graphs(model, inspector.settings, PART, wanted, folder)
+    look = open_graph(folder / named[LOOK], runtime, "fp32", threads.chosen())
+    steer = open_graph(folder / named[STEER], runtime, precision, threads.chosen())
+    return lambda tiles: steer(look(tiles)[0])[0]
+
+
+@click.command()
+@click.option("--model", default="nano", show_default=True, help="nano, or a timm name (random weights).")
+@click.option("--resolution", type=int, help="Image side in px.  [default: nano's own, else 336]")
+@click.option("--repeats", default=5, show_default=True)
+@click.option("--batches", default="1,8", show_default=True)
+@click.option("--ensemble", type=click.Choice(["fused"]), help="Prompts as one in place of ten.")
+def main(model: str, resolution: int | None, repeats: int, batches: str, ensemble: str | None) -> None:
+    """Print the table."""
+    threads.use()
+    inspector = inspector_of(model, resolution, ensemble)
+    asked: Any = inspector.asked
+    low = asked.steervit.view(dtype=torch.bfloat16)
+    bank, low_bank = asked.bank(PART), asked.bank(PART).to(torch.bfloat16)
+    ways: dict[str, Any] = {
+        "torch fp32": lambda tiles: asked.segment(tiles, PART).maps,
+        "torch bf16": lambda tiles: low.segment(asked.pixels(tiles), low_bank).maps,
+    }
+    with TemporaryDirectory() as folder:
+        for runtime, precision in RUNTIMES:
+            ways[f"{runtime} {precision}"] = graphs_of(
+                inspector, runtime, precision, Path(folder, runtime + precision)
+            )
+        peaks = {"fp32": matmul_peak(torch.float32), "bf16": matmul_peak(torch.bfloat16)}
+        work = counted(inspector)
+        print(f"{model}, {asked.image_size[0]} px, {len(bank)} prompts in a pass, {work / 1e9:.1f} GFLOP an image, "
+              f"{threads.chosen()} threads, median of {repeats}; peak fp32 {peaks['fp32'] / 1e9:.0f}, bf16 "
+              f"{peaks['bf16'] / 1e9:.0f} GFLOP/s\n")  # fmt: skip
+        print(
+            "| way | batch | s per image | of torch fp32 | share of peak | largest difference | rank correlation |"
+        )
+        print("|---|---|---|---|---|---|---|")
+        for batch in map(int, batches.split(",")):
+            measured(ways, tiles_of(inspector, batch), repeats, work, peaks)
+
+
+def measured(
+    ways: dict[str, Any], tiles: np.ndarray, repeats: int, work: float, peaks: dict[str, float]
+) -> None:
+    """Time every way on the same tiles, by turns, and print its rows."""
+    maps = {name: run(tiles) for name, run in ways.items()}  # warm-up
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            began = time.perf_counter()
+            run(tiles)
+            seconds[name].append((time.perf_counter() - began) / len(tiles))
+    base = next(iter(ways))
+    for name in ways:
+        mid = statistics.median(seconds[name])
+        ratio = statistics.median(b / a for a, b in zip(seconds[base], seconds[name], strict=True))
+        share = work / mid / peaks["bf16" if name.endswith("bf16") else "fp32"]
+        difference = float(np.abs(maps[name] - maps[base]).max())
+        rank = np.mean(
+            [correlation(a, b) for a, b in zip(maps[name].mean(1), maps[base].mean(1), strict=True)]
+        )
+        print(
+            f"| {name} | {len(tiles)} | {mid:.3f} | {ratio:.2f} | {share:.0%} | {difference:.1e} | {rank:.6f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
