@@ -131,7 +131,9 @@ def test_a_raw_body_and_a_name_alone_do(service, parts):
     assert first["score"] == alone["score"] and second["error"]["code"] == "not-a-picture"
 
 
-def test_what_the_page_shows_of_a_part_is_there(service):
+def test_what_the_page_shows_of_a_part_is_there(service, parts):
+    for name in ("100.png", "200.png"):
+        service.post("/v1/inspect", files=[sent(parts / "test" / name)], data={"profile": "plate"})
     found = service.get("/v1/parts?profile=plate").json()
     number = found["parts"][0]["id"]
     assert found["drift"]["plate"]["followed"] + found["drift"]["plate"]["set_aside"] > 0

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from anomaly.decision import profile as profiles
@@ -18,11 +18,11 @@ from anomaly.decision.calibrating import Calibrated, Good, Wish, calibrate, scor
 from anomaly.decision.gate import look
 from anomaly.decision.profile import Profile
 from anomaly.decision.split import thumbnail
-from anomaly.decision.verdict import point_of
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import content_hash
 from anomaly.inspector import Inspector
 from anomaly.line.batching import Batcher
+from anomaly.line.proposals import Proposal
 from anomaly.line.shelf import Ready, Shelf
 from anomaly.line.store import Store
 from anomaly.line.uploaded import Photographs, UnusablePhoto
@@ -31,38 +31,6 @@ from anomaly.prompts import object_name
 
 LAST = 20  # parts whose verdict under a new version is shown
 KEPT_OBSERVATIONS = 128  # good pictures that need not be observed again
-
-
-@dataclass
-class Proposal:
-    """A version that is being made, or is ready to be applied.
-
-    `state` is working, ready, failed or applied; `done` of `total` pictures; `message` what went wrong, or the promise.
-    `changes` are the parts, of those looked at, whose verdict would be another one.
-    """
-
-    id: str
-    profile: str
-    reason: str
-    state: str = "working"
-    done: int = 0
-    total: int = 0
-    message: str = ""
-    made: Profile | None = None
-    how: str = ""
-    base: str | None = None
-    outliers: list[dict[str, Any]] = field(default_factory=list)
-    looked_at: int = 0
-    changes: list[dict[str, Any]] = field(default_factory=list)
-    misses: tuple[int, int] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the profile itself, of which threshold and parts are told."""
-        told = {name: value for name, value in self.__dict__.items() if name != "made"}
-        if self.made is not None:
-            told |= {"threshold": point_of(self.made).threshold, "parts": self.made.calibration.n}
-            told |= {"bound": self.made.promise.bound, "references": len(self.made.provenance.references)}
-        return told
 
 
 class Learner:
@@ -257,19 +225,8 @@ class Learner:
         return list({one["id"]: one for one in [*last, *defects]}.values())
 
     def _compare(self, found: Proposal, inspector: Inspector, recent: Sequence[Mapping[str, Any]]) -> None:
-        missed = known = 0
         for one in recent:
-            verdict, score = self._again(one, inspector)
-            found.done += 1
-            found.looked_at += 1
-            if one["was"] == "defect":
-                known, missed = known + 1, missed + (verdict == "ok")
-            if verdict != one["verdict"]:
-                found.changes.append(
-                    {"part": one["id"], "name": one["name"], "before": one["verdict"], "after": verdict,
-                     "score": score, "was": one["was"]}
-                )  # fmt: skip
-        found.misses = (missed, known) if known else None
+            found.looked(one, *self._again(one, inspector))
 
     def _again(self, part: Mapping[str, Any], inspector: Inspector) -> tuple[str, float | None]:
         try:

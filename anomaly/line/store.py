@@ -7,10 +7,9 @@ somebody has is never lost. A second process on the same folder is refused.
 from __future__ import annotations
 
 import json
-import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -20,10 +19,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.line.one_writer import Change, OneWriter
 
 FILE = "line.sqlite"
 VERSION = 1  # of the tables
-TOGETHER = 64  # changes that share one commit
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
   id INTEGER PRIMARY KEY AUTOINCREMENT, received TEXT NOT NULL, profile TEXT, version INTEGER, object TEXT NOT NULL,
@@ -45,9 +44,6 @@ PART_COLUMNS = (
     "height", "milliseconds", "name", "content", "digest", "answer", "heat", "evidence", "photo",
 )  # fmt: skip
 LISTED = ", ".join(["id", *(name for name in PART_COLUMNS if name not in ("digest", "heat", "evidence"))])
-
-
-Change = Callable[[sqlite3.Connection], Any]
 
 
 class Store:
@@ -73,16 +69,13 @@ class Store:
             raise SteerAnomalyError(
                 f"expected a folder for results that can be written to, {folder} cannot ({error}); choose --data"
             ) from error
-        self._changes: queue.Queue[tuple[Change, Future] | None] = queue.Queue()
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
-        self._writer.start()
+        self._writer = OneWriter(self._connect)
 
     def close(self) -> None:
         """Write what is left, and let others have the file."""
-        self._changes.put(None)
-        self._writer.join()
+        self._writer.close()
         for connection in self._opened:
             connection.close()
         self._lock.release()
@@ -135,50 +128,7 @@ class Store:
 
     def change(self, change: Change) -> Future:
         """Have the writer do it; done when it is on the disk."""
-        done: Future = Future()
-        self._changes.put((change, done))
-        return done
-
-    def _write(self) -> None:
-        with closing(self._connect()) as connection:
-            while (first := self._changes.get()) is not None:
-                self._commit(connection, [first, *self._waiting()])
-
-    def _waiting(self) -> Iterator[tuple[Change, Future]]:
-        for _ in range(TOGETHER):
-            try:
-                found = self._changes.get_nowait()
-            except queue.Empty:
-                return
-            if found is None:
-                self._changes.put(None)  # the end, after these
-                return
-            yield found
-
-    @staticmethod
-    def _commit(connection: sqlite3.Connection, changes: Sequence[tuple[Change, Future]]) -> None:
-        """One commit for all; one that fails takes none of the others with it."""
-        results: list[tuple[Future, Any]] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for change, done in changes:
-                connection.execute("SAVEPOINT one")
-                try:
-                    results.append((done, change(connection)))
-                except sqlite3.Error as error:
-                    connection.execute("ROLLBACK TO one")
-                    done.set_exception(error)
-                connection.execute("RELEASE one")
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:  # such as a full disk: nobody is told that it was kept
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            for _, done in changes:
-                if not done.done():
-                    done.set_exception(error)
-            return
-        for done, result in results:
-            done.set_result(result)
+        return self._writer.do(change)
 
     # Reading ---------------------------------------------------------------------------------------------
 
