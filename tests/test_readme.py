@@ -58,8 +58,17 @@ def test_other_commands_know_their_options(command):
     while words and hasattr(group, "commands") and words[0] in group.commands:
         group = group.commands[words.pop(0)]
     assert group is not main, f"{command}: no such command"
+    if words and hasattr(group, "commands"):
+        group = group.commands["make"]  # `archive INPUTS` is short for it
     known = {name for parameter in group.params for name in parameter.opts} | {"--help", "-h"}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_archive_commands_run(here):
+    for command in (one for one in re.findall(r"^steer-anomaly (?:archive|judge).*$", README, re.MULTILINE)):
+        if "bottles-table" in command:
+            done = CliRunner().invoke(main, shlex.split(command)[1:])
+            assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])

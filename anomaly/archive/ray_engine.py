@@ -140,7 +140,12 @@ class _Worker:
         import ray
 
         failed = sum(row["verdict"] in FAILURES for row in rows)
-        if not ray.get(self.counter.add.remote(len(rows), failed)):
+        go_on = True
+        with suppress(
+            ray.exceptions.RayError
+        ):  # a counter that died with its node comes back, and is not worth a row
+            go_on = ray.get(self.counter.add.remote(len(rows), failed))
+        if not go_on:
             raise TooManyErrors("more images have no result than --max-errors allows")
 
 
@@ -165,8 +170,11 @@ class _Counter:
 def _followed(tell: Tell, images: int, done: int, failed: int, most_errors: float | None) -> Iterator[Any]:
     """A counter for workers, whose word is passed on to `tell` from time to time."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    counter: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Counter).remote(failed, most_errors)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    kind: Any = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(_Counter)
+    counter = kind.remote(failed, most_errors)
     over = Event()
 
     def follow() -> None:
