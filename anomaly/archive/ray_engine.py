@@ -173,8 +173,10 @@ def _followed(tell: Tell, images: int, done: int, failed: int, most_errors: floa
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    kind: Any = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(_Counter)
-    counter = kind.remote(failed, most_errors)
+    remote: Any = ray.remote
+    counter = remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(_Counter).remote(
+        failed, most_errors
+    )
     over = Event()
 
     def follow() -> None:
@@ -207,7 +209,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[int]:
         cores = None if address else (workers or threads.available()) + SPARE
         try:
             ray.init(
-                address,
+                address or "local",  # and not one that happens to run here
                 num_cpus=cores,
                 include_dashboard=None if address else False,
                 logging_level=logging.ERROR,
