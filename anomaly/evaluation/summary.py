@@ -122,8 +122,15 @@ def _count_notes(card: Card, results: list[CategoryResult]) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """One line for the head of every output: what was evaluated, by what, and whether it is all of it."""
-    known = "" if summary.setting == ZERO_SHOT else f", {SETTINGS[summary.setting]}"
+    plain = summary.setting == ZERO_SHOT and not summary.settings.get("method")  # a baseline always says which it is
+    known = "" if plain else f", {setting_in_words(summary)}"
     return f"{summary.title}, model {summary.model}{known}: {verdict(summary)}"
+
+
+def setting_in_words(summary: Summary) -> str:
+    """What is known of the parts but their names, and that a baseline is one."""
+    baseline = f"baseline {method}, " if (method := summary.settings.get("method")) else ""
+    return baseline + SETTINGS[summary.setting]
 
 
 def _setting_of(row: Published) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from anomaly import __version__
 from anomaly.evaluation.labelled import ImageFigures
 from anomaly.evaluation.scoring import CategoryResult
-from anomaly.evaluation.summary import Summary, verdict
+from anomaly.evaluation.summary import Summary, setting_in_words, verdict
 from anomaly.evaluation.tables import footnotes, percent, table
 from anomaly.report.gallery import KINDS, chosen, picture_path
 from anomaly.report.html import render
@@ -33,6 +33,7 @@ def write_eval_report(summary: Summary, out: Path, plots: list[Path]) -> Path:
         published=published,
         highlights=_highlights(summary),
         footnotes=footnotes(summary),
+        setting=setting_in_words(summary),
         settings=json.dumps(summary.settings, indent=1, ensure_ascii=False, default=str),
         plots=[_data_url(path, "image/png") for path in plots],
         categories=[_category(out, r) for r in summary.results],
