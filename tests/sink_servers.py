@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
-import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 def free_port():
@@ -65,44 +68,45 @@ def running(begin, end):
         loop.close()
 
 
-@contextlib.contextmanager
-def amqtt_broker(port):
+AMQTT = """
+import asyncio, sys
+from amqtt.broker import Broker
+
+async def run(port):
+    plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
+    await Broker({"listeners": listeners, "plugins": plugins}).start()
+    await asyncio.Event().wait()
+
+asyncio.run(run(sys.argv[1]))
+"""
+
+
+def amqtt_broker(port, folder):
     """The MQTT broker of the package amqtt."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from amqtt.broker import Broker
-
-        config = {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
-
-        async def begin():
-            broker = Broker(config)
-            await broker.start()
-            return broker
-
-        with running(begin, lambda broker: broker.shutdown()):
-            yield
+    return process_at(port, [sys.executable, "-W", "ignore", "-c", AMQTT, str(port)])
 
 
-@contextlib.contextmanager
-def mosquitto_broker(port, folder, program):
+def mosquitto_broker(port, folder):
     """The MQTT broker of the system."""
     settings = folder / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen(
-        [program, "-c", settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return process_at(port, [MOSQUITTO, "-c", settings])
+
+
+@contextlib.contextmanager
+def process_at(port, command):
+    """A process, from when it listens at a port on."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        process.kill()
         process.wait(10)
 
 

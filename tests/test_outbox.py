@@ -24,6 +24,9 @@ class Fake:
             raise error
         self.got.append(message["id"])
 
+    def idle(self):
+        pass
+
     def close(self):
         pass
 

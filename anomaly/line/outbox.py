@@ -29,6 +29,7 @@ SCHEMES = "mqtt://, mqtts://, https://, http://, csv:FILE or modbus://"
 TRIES = 5  # of a message that is refused, before it is a dead letter
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # s between tries, doubled each time
 FRESH = 2.0  # s, how old a message may be for a sink that wants the newest only
+IDLE = 10.0  # s between two looks whether a sink without work is there
 REMEMBERED = 100_000  # delivered messages whose ids are kept, for each sink
 _NEEDS = {"mqtt": "paho", "mqtts": "paho", "http": "httpx", "https": "httpx", "modbus": "pymodbus"}
 
@@ -167,7 +168,8 @@ class _Line:
                 elif self._leaving.is_set():
                     break
                 else:
-                    self.wake.wait()
+                    self._idle()
+                    self.wake.wait(IDLE)
             self._sink.close()
 
     def _deliver_once(self, connection: sqlite3.Connection, number: int, body: str) -> None:
@@ -196,6 +198,16 @@ class _Line:
                 return
             self._pause(asked if asked is not None else wait * random.uniform(0.75, 1.25))
             wait = min(2 * wait, LONGEST_WAIT)
+
+    def _idle(self) -> None:
+        try:
+            self._sink.idle()
+        except SinkDown as error:
+            self._is_down(str(error))
+        except Exception as error:  # as above
+            self._is_down(f"{type(error).__name__}: {error}")
+        else:
+            self._is_up()
 
     def _pause(self, seconds: float) -> None:
         if self._leaving.is_set():

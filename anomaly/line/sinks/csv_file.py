@@ -45,6 +45,9 @@ class CsvSink:
         except OSError as error:
             raise SinkDown(f"cannot write {self.path}: {error.strerror or error}") from error
 
+    def idle(self) -> None:
+        """Nobody asks whether we are there."""
+
     def close(self) -> None:
         """Nothing is open between lines."""
 

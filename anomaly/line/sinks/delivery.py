@@ -32,6 +32,9 @@ class Delivery(Protocol):
     def deliver(self, message: dict[str, Any]) -> None:
         """Deliver a message; it has been received when this returns. Raises `SinkDown`, `SinkRefused`."""
 
+    def idle(self) -> None:
+        """Called while there is nothing to deliver, now and then: to be found there. Raises `SinkDown`."""
+
     def close(self) -> None:
         """Let go of connections."""
 

@@ -58,6 +58,9 @@ class ModbusSink:
         if refused := [str(answer) for answer in answers if answer.isError()]:
             raise SinkRefused(f"the device refused to write: {refused[0]}")
 
+    def idle(self) -> None:
+        """Nobody asks whether we are there."""
+
     def close(self) -> None:
         """Close the connection; the device keeps the last verdict."""
         if self._client is not None:

@@ -40,25 +40,43 @@ class MqttSink:
         self._login = login_of(parts, settings)
         self._name = f"steer-anomaly-{uuid4().hex[:12]}"
         self._client: Client | None = None
+        self._last: dict[str, Any] | None = None
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Publish it and wait until the broker has it. Raises `SinkDown`."""
-        if self._client is None or not self._client.is_connected():
+        if not self._is_connected():
             self._connect()
         try:
             self._publish("verdict", message)
-            self._publish("state", {"status": "online", "last": message}, retain=True)
+            self._last = message
+            self._publish_state()
+        except (ValueError, RuntimeError, OSError) as error:
+            self._let_go()
+            raise SinkDown(f"lost the broker ({error})") from error
+
+    def idle(self) -> None:
+        """Connect when we are not, and say that we are there."""
+        if self._is_connected():
+            return
+        self._connect()
+        try:
+            self._publish_state()
         except (ValueError, RuntimeError, OSError) as error:
             self._let_go()
             raise SinkDown(f"lost the broker ({error})") from error
 
     def close(self) -> None:
         """Say that we leave."""
-        client = self._client
-        if client is not None and client.is_connected():
+        if self._is_connected():
             with suppress(ValueError, RuntimeError, OSError):  # the broker says it for us
                 self._publish("state", {"status": "offline"}, retain=True)
         self._let_go()
+
+    def _is_connected(self) -> bool:
+        return self._client is not None and self._client.is_connected()
+
+    def _publish_state(self) -> None:
+        self._publish("state", {"status": "online", "last": self._last}, retain=True)
 
     def _publish(self, topic: str, content: dict[str, Any], retain: bool = False) -> None:
         assert self._client is not None

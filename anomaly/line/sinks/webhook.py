@@ -52,6 +52,9 @@ class WebhookSink:
         if not answer.is_success:
             raise SinkRefused(f"answered {answer.status_code}")
 
+    def idle(self) -> None:
+        """Nobody asks whether we are there."""
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
