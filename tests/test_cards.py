@@ -47,7 +47,7 @@ def test_unknown_category_names_the_nearest():
 
 
 def test_unknown_benchmark_names_the_nearest_and_lists_all():
-    with pytest.raises(SteerAnomalyError, match=r"did you mean mvtec.*There are: btad"):
+    with pytest.raises(SteerAnomalyError, match=r"did you mean mvtec.*There are: ade20k, btad"):
         cards.load("mvtek")
 
 
