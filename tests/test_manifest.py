@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,6 +98,11 @@ def test_images_in_tars_are_read_where_they_lie(tmp_path):
     assert [one.path for one in found] == [f"tar://x/{n}.png::{tmp_path / 'shard-0.tar'}" for n in "ab"]
     for entry, path in zip(found, drawn, strict=True):
         assert (read_picture(entry).image == read_image(path)).all()
+        from_table = replace(entry, offset=None)  # a row of the table does not say where
+        assert (read_picture(from_table).image == read_image(path)).all()
+    gone = replace(found[0], path=f"tar://x/c.png::{tmp_path / 'shard-0.tar'}", offset=None)
+    with pytest.raises(SteerAnomalyError, match="no such file"):
+        read_picture(gone)
     (tmp_path / "bad.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(SteerAnomalyError, match="cannot be read as one"):
         paths(tmp_path / "bad.tar")

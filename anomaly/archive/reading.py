@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from anomaly.archive.entries import Entry
 from anomaly.archive.places import is_url, patiently, store_of
 from anomaly.errors import SteerAnomalyError
 from anomaly.pictures.images import ImageError, read_image
+
+TAR = "tar://"
 
 
 @dataclass(frozen=True)
@@ -24,29 +29,43 @@ class Picture:
 
 def read_picture(entry: Entry) -> Picture:
     """The picture of an entry. Raises `SteerAnomalyError` (an `ImageError` for what is there and no picture)."""
-    if entry.offset is None and not is_url(entry.path):
+    if not is_url(entry.path):
         return Picture(entry, read_image(entry.path))
-    data = _fetched(entry)
+    data = _member(entry) if entry.path.startswith(TAR) else _fetched(entry)
     # Through a file: pictures of every kind are decoded by one piece of code, and that reads files.
-    suffix = Path(entry.path.split("::")[0]).suffix
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        file.write(data)
-        file.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"picture{Path(entry.path.split('::')[0]).suffix}"
+        file.write_bytes(data)
         try:
-            return Picture(entry, read_image(file.name))
+            return Picture(entry, read_image(file))
         except ImageError as error:
             raise ImageError(entry.path, error.reason) from error
 
 
-def _fetched(entry: Entry) -> bytes:
-    place = entry.path if entry.offset is None else entry.path.split("::", 1)[1]
+@contextmanager
+def _told(entry: Entry) -> Iterator[None]:
     try:
-        store, inside = store_of(place)
-        if entry.offset is None:
-            return patiently(lambda: store.cat_file(inside))
-        begin, end = entry.offset, entry.offset + (entry.size or 0)
-        return patiently(lambda: store.cat_file(inside, start=begin, end=end))
-    except FileNotFoundError as error:
+        yield
+    except (FileNotFoundError, KeyError) as error:
         raise ImageError(entry.path, "no such file") from error
-    except OSError as error:
+    except (OSError, tarfile.TarError) as error:
         raise SteerAnomalyError(f"cannot be fetched: {error}") from error
+
+
+def _fetched(entry: Entry) -> bytes:
+    with _told(entry):
+        store, inside = store_of(entry.path)
+        return patiently(lambda: store.cat_file(inside))
+
+
+def _member(entry: Entry) -> bytes:
+    """A member of a tar: where its bytes begin is known from the list, and otherwise looked for."""
+    name, shard = entry.path.removeprefix(TAR).split("::", 1)
+    with _told(entry):
+        store, inside = store_of(shard)
+        if entry.offset is not None and entry.size is not None:
+            begin, end = entry.offset, entry.offset + entry.size
+            return patiently(lambda: store.cat_file(inside, start=begin, end=end))
+        with store.open(inside, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            member = tar.extractfile(name)
+            return member.read() if member is not None else b""
