@@ -16,6 +16,7 @@ FILES = {
 
 # Names that two files share because each is its package's own of the same thing. Keep this short.
 TWICE = {
+    "camera": {"steervit/nano/scenes/camera.py", "anomaly/commands/camera.py"},  # a rendered one, a real one
     "export": {"anomaly/commands/export.py", "steervit/training/export.py"},  # an inspection, a trained model
     "loop": {"anomaly/runs/loop.py", "steervit/training/loop.py"},  # over images, over steps
     "profile": {"anomaly/decision/profile.py", "anomaly/commands/profile.py"},  # the same
