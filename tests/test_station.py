@@ -170,6 +170,34 @@ def test_another_program_that_takes_the_place_is_told_of(line, monkeypatch):
     assert station.has(inbox / "a.png", stamp_of(inbox / "a.png"))
 
 
+def test_the_report_is_there_while_the_line_runs(line):
+    station, inbox = line()
+    judged(station, picture(inbox / "a.png"), picture(inbox / "b.png", 120))
+    station.keep_report()
+    out = station.folder.path
+    assert "b.png" in (out / "report.html").read_text()
+    assert len((out / "results.csv").read_text().splitlines()) == 3
+    judged(station, picture(inbox / "c.png"))  # and it goes on
+    assert len((out / "results.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_report_takes_a_fiftieth_of_the_time_at_most(line, monkeypatch):
+    from anomaly.commands import stations
+
+    station, inbox = line()
+    monkeypatch.setattr(stations, "REPORT_EVERY", 0.0)
+    made = []
+    monkeypatch.setattr(station, "keep_report", lambda: (made.append(1), time.sleep(0.05)))
+    keep = stations.keeping_up(station)
+    keep()
+    assert not made  # nothing new
+    judged(station, picture(inbox / "a.png"))
+    keep()
+    judged(station, picture(inbox / "b.png"))
+    keep()
+    assert len(made) == 1  # the next is due in two and a half seconds
+
+
 def test_a_name_for_each_judgement():
     row = ImageRow("a.png", "a", "/in/a.png", 10, 20, "part", "ok", score=1.5)
     assert id_of("abc", row) == id_of("abc", row) and len(id_of("abc", row)) == 32

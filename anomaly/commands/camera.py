@@ -15,7 +15,7 @@ from anomaly.commands.sections import SectionedCommand, in_section
 from anomaly.commands.stations import (
     Asked,
     exit_code,
-    keeping_drift,
+    keeping_up,
     line_inspector,
     line_options,
     open_station,
@@ -223,7 +223,7 @@ def _take_all(
     from anomaly.line.photographs import save_frame
     from anomaly.runs.saving import explained
 
-    taken, idle = 0, keeping_drift(station) if station else (lambda: None)
+    taken, idle = 0, keeping_up(station) if station else (lambda: None)
     while not (stop.is_set() or frames.ended or taken == count):
         frame = frames.take(0.2)
         told()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 files, after = in_section("Input and output"), in_section("After a verdict")
 verdict = in_section("Verdict")
 NOT_HERE = ("mutual", "batch_size")  # each part is judged as it comes
-DRIFT_EVERY = 60.0  # s between writing drift.json
+REPORT_EVERY = 60.0  # s
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -155,14 +155,22 @@ def open_station(
         yield station
 
 
-def keeping_drift(station: Station) -> Callable[[], None]:
-    """To be called when there is nothing to do: keeps `drift.json` from getting old, at most once a minute."""
-    last = [time.monotonic(), len(station.folder.rows)]
+def keeping_up(station: Station) -> Callable[[], None]:
+    """To be called when there is nothing to do: keeps report and drift from getting old.
+
+    Not more often than once a minute, and never for more than a fiftieth of the time.
+    """
+    due, shown = time.monotonic() + REPORT_EVERY, len(station.folder.rows)
 
     def keep() -> None:
-        if time.monotonic() - last[0] >= DRIFT_EVERY and len(station.folder.rows) != last[1]:
-            station.keep_drift()
-            last[:] = time.monotonic(), len(station.folder.rows)
+        nonlocal due, shown
+        began = time.monotonic()
+        if began < due or len(station.folder.rows) == shown:
+            return
+        shown = len(station.folder.rows)
+        station.keep_report()
+        took = time.monotonic() - began
+        due = began + max(REPORT_EVERY, 50 * took)
 
     return keep
 

@@ -14,7 +14,7 @@ from anomaly.commands.sections import SectionedCommand, in_section
 from anomaly.commands.stations import (
     Asked,
     exit_code,
-    keeping_drift,
+    keeping_up,
     line_inspector,
     line_options,
     open_station,
@@ -142,5 +142,5 @@ def _watch(
         lambda row: None if asked.quiet else show(row, root),
         once=once,
         poll=poll,
-        idle=keeping_drift(station),
+        idle=keeping_up(station),
     )

@@ -24,12 +24,14 @@ from anomaly.line.messages import id_of, verdict_of
 from anomaly.line.sorting import Sorter
 from anomaly.pictures.images import read_image
 from anomaly.pictures.inputs import relative_name
+from anomaly.report.page import write_report
 from anomaly.runs import drift_log
 from anomaly.runs.drift_log import Followed
 from anomaly.runs.folder import ResultFolder
 from anomaly.runs.inspecting import BatchInspector
 from anomaly.runs.loop import Failure, inference_workers, inspect_all
-from anomaly.runs.rows import ImageRow
+from anomaly.runs.rows import ImageRow, to_csv
+from anomaly.runs.saving import explained, save
 from anomaly.runs.stamps import Stamp, stamp_of
 
 
@@ -119,6 +121,15 @@ class Station:
             found = self.followed.found()
             drift_log.write(self.folder.path, found)
             self.folder.run["drift"] = drift_log.brief(found)
+
+    def keep_report(self) -> None:
+        """Write drift, table and report of what is done so far, as the folder does at its end. Raises `OutputError`."""
+        self.keep_drift()
+        rows, counts = list(self.folder.rows.values()), self.folder.counts()
+        self.folder.run |= {"counts": counts, "images": len(rows)}
+        with explained("results.csv and report.html", self.folder.path, len(rows)):
+            save(self.folder.path / "results.csv", to_csv(rows))
+            write_report(self.folder.path, self.folder.run, rows)
 
     def _workers(self, images: int) -> AbstractContextManager[int]:
         device = str(self._settings.get("device"))
