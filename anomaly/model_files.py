@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomaly.bundle.manifest import is_bundle
+from anomaly.bundle.contents import is_bundle
 from anomaly.decision.threshold import MapSettings, OperatingPoint, read_defaults
 from anomaly.errors import as_user_errors
 from anomaly.file_hashes import file_hash

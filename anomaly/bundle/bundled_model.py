@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from anomaly import threads
-from anomaly.bundle.manifest import BundleError, Manifest
+from anomaly.bundle.contents import BundleError, Manifest
 from anomaly.bundle.runtimes import PACKAGES, Graph, open_graph
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash

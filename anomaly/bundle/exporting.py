@@ -19,7 +19,7 @@ import numpy as np
 
 from anomaly import __version__
 from anomaly.bundle import parity
-from anomaly.bundle.manifest import BundleError, Manifest, hashed, is_bundle
+from anomaly.bundle.contents import BundleError, Manifest, hashed, is_bundle
 from anomaly.bundle.parity import Parity, Picture, Scored, compared
 from anomaly.bundle.runtimes import PACKAGES
 from anomaly.decision.threshold import OperatingPoint
@@ -202,7 +202,7 @@ def checked(folder: Path, pictures: Sequence[Picture], expected: Scored) -> Pari
 
 def verify(folder: Path) -> tuple[Manifest, Parity]:
     """Repeat the proof of the bundle in `folder` here. Raises `BundleError` for one that cannot be trusted."""
-    from anomaly.bundle.manifest import read
+    from anomaly.bundle.contents import read
 
     manifest = read(folder)
     return manifest, checked(folder, *parity.kept(folder))

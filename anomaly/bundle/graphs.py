@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from anomaly.bundle.bundled_model import CELLS, DESCRIBE, LOOK, STEER, UNLIKE, lines_graph
-from anomaly.bundle.manifest import BundleError
-from anomaly.bundle.quantising import quantised
+from anomaly.bundle.contents import BundleError
+from anomaly.bundle.quantising import quantise
 from anomaly.evidence.dark_lines import cell_scores, grey_scores
 from anomaly.evidence.describers import described_tokens
 from anomaly.evidence.self_similarity import unlikeness_of_white
@@ -149,13 +149,18 @@ def write_graphs(
         else steervit
     )
     steering = PromptGraph(low, model.bank(object).to(low.dtype))
-    named[STEER] = _write(STEER, steering, x.clone(), ["logits", "patches"], wanted.runtime, folder)
-    if wanted.precision == "int8":
-        assert wanted.tiles is not None
-        entering = [own(torch.from_numpy(one[None])) for one in wanted.tiles]
-        samples = [(one if isinstance(one, Tensor) else one[0]).detach().numpy() for one in entering]
-        quantised(folder / named[STEER], wanted.runtime, samples)
+    samples = (
+        _entering(own, wanted.tiles) if wanted.tiles is not None and wanted.precision == "int8" else None
+    )
+    named[STEER] = _write(STEER, steering, x.clone(), ["logits", "patches"], wanted.runtime, folder, samples)
     return named
+
+
+def _entering(look: LookGraph, tiles: np.ndarray) -> list[np.ndarray]:
+    """What enters the first block, of each tile (1, N, D)."""
+    with torch.inference_mode():
+        found = [look(torch.from_numpy(one[None])) for one in tiles]
+    return [(one if isinstance(one, Tensor) else one[0]).numpy() for one in found]
 
 
 def _lines(
@@ -180,19 +185,31 @@ def _describing(model: LoadedModel, tiles: Tensor) -> tuple[nn.Module, Tensor, l
 
 
 def _write(
-    name: str, module: nn.Module, example: Tensor, outputs: list[str], runtime: str, folder: Path
+    name: str,
+    module: nn.Module,
+    example: Tensor,
+    outputs: list[str],
+    runtime: str,
+    folder: Path,
+    samples: list[np.ndarray] | None = None,
 ) -> str:
+    """Write one graph, in int8 where there are `samples` of what enters it; returns its file."""
     path = folder / f"{name}{SUFFIX[runtime]}"
     try:
         if runtime == "torch":
             _write_torch(module, example, path)
-        else:
-            written = path.with_suffix(".onnx")
-            write_onnx(module, example, written, ["given"], outputs)
-            if runtime == "openvino":
-                _convert(written, path)
+            return path.name
+        written = path.with_suffix(".onnx")
+        write_onnx(module, example, written, ["given"], outputs)
     except ExportError as error:
         raise BundleError(str(error)) from error
+    converted = path if runtime == "openvino" else None
+    if converted is not None:
+        _convert(written, converted)
+    if samples is not None:
+        quantise(written, samples, converted)
+    if converted is not None:
+        written.unlink()
     return path.name
 
 
@@ -214,4 +231,3 @@ def _convert(written: Path, path: Path) -> None:
             f"OpenVINO {openvino.__version__.split('-')[0]} lacks an operator of this model: "
             f"{str(error).strip().splitlines()[-1][:300]}; export it with --format onnx"
         ) from error
-    written.unlink()

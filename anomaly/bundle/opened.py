@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from anomaly.bundle.bundled_model import BundledModel
-from anomaly.bundle.manifest import BundleError, Manifest, read
+from anomaly.bundle.contents import BundleError, Manifest, read
 from anomaly.bundle.runtimes import PACKAGES
 from anomaly.comparison import DescribedReferences, ReferenceSet
 from anomaly.decision.profile import Profile

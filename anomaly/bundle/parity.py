@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from anomaly.bundle.manifest import BundleError
+from anomaly.bundle.contents import BundleError
 from anomaly.errors import NotJudged
 from anomaly.inspection import Inspection
 

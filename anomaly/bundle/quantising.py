@@ -15,38 +15,51 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.bundle.manifest import BundleError
+from anomaly.bundle.contents import BundleError
 
-TRUNK = "trunk.blocks."  # how names of the weights begin that are quantised, somewhere in them
+TRUNK = (
+    "trunk.blocks."  # stands in the names of the biases that are added to products with the trunk's weights
+)
+PRODUCTS = ("MatMul", "Gemm")
 
 
-def quantised(path: Path, runtime: str, samples: Sequence[np.ndarray]) -> None:
-    """Quantise the graph in `path`, calibrated on `samples` (1, N, D) that enter it; the file is replaced.
+def quantise(path: Path, samples: Sequence[np.ndarray], converted: Path | None = None) -> None:
+    """Quantise the ONNX graph in `path`, or what it was `converted` to for OpenVINO; that file is replaced.
 
-    Raises `BundleError` without NNCF.
+    It is calibrated on `samples` (1, N, D) that enter it. Raises `BundleError` without NNCF, and for a graph in which
+    nothing of the trunk is found.
     """
     if find_spec("nncf") is None:
         raise BundleError(
             "int8 is calibrated with NNCF, which is not installed: pip install 'steer-anomaly[export]'"
         )
-    import nncf
+    import onnx
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
+    graph = onnx.load(path)
+    chosen = of_the_trunk(graph)
+    if not chosen:
+        raise BundleError(
+            f"expected products with the trunk's weights in {path.name}, found none; please report this"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if runtime == "openvino":
-            _openvino(path, nncf, samples)
-        else:
-            _onnx(path, nncf, samples)
+        if converted is not None:
+            _in_openvino(converted, chosen, samples)
+            return
+        given = graph.graph.input[0].name
+        kept = [one.name for one in graph.graph.node if one.op_type in PRODUCTS and one.name not in chosen]
+        # Its correction of biases trips over products of two activations.
+        found = _quantised(graph, [{given: one} for one in samples], kept, disable_bias_correction=True)
+        onnx.save(found, path)
 
 
-def _openvino(path: Path, nncf: Any, samples: Sequence[np.ndarray]) -> None:
+def _in_openvino(path: Path, chosen: set[str], samples: Sequence[np.ndarray]) -> None:
+    # Its nodes are called as those of the graph it was converted from.
     import openvino
 
     model = openvino.Core().read_model(path)
-    products = [node for node in model.get_ops() if node.get_type_name() == "MatMul"]
-    kept = [node.get_friendly_name() for node in products if not _of_the_trunk(node)]
-    found = _quantise(nncf, model, nncf.Dataset(list(samples)), kept)
+    products = [one.get_friendly_name() for one in model.get_ops() if one.get_type_name() == "MatMul"]
+    found = _quantised(model, list(samples), [name for name in products if name not in chosen])
     temporary = path.with_name(f"int8-{path.name}")
     openvino.save_model(found, temporary, compress_to_fp16=False)
     del model, found  # the file that they read is replaced
@@ -54,23 +67,24 @@ def _openvino(path: Path, nncf: Any, samples: Sequence[np.ndarray]) -> None:
     temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
 
 
-def _of_the_trunk(node: Any) -> bool:
-    return any(TRUNK in one.get_node().get_friendly_name() for one in node.input_values())
+def _quantised(model: Any, samples: list[Any], kept: list[str], **more: Any) -> Any:
+    import nncf
 
-
-def _onnx(path: Path, nncf: Any, samples: Sequence[np.ndarray]) -> None:
-    import onnx
-
-    model = onnx.load(path)
-    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
-    kept = [node.name for node in products if not any(TRUNK in name for name in node.input)]
-    name = model.graph.input[0].name
-    found = _quantise(nncf, model, nncf.Dataset([{name: one} for one in samples]), kept)
-    onnx.save(found, path)
-
-
-def _quantise(nncf: Any, model: Any, data: Any, kept: list[str]) -> Any:
+    nncf.set_log_level(logging.ERROR)
     return nncf.quantize(
-        model, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=300,
+        model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(**more),
     )  # fmt: skip
+
+
+def of_the_trunk(model: Any) -> set[str]:
+    """Names of the products of an ONNX graph to which a bias of the trunk's blocks is added.
+
+    Weights themselves lose their names when the exporter turns them round; biases keep theirs.
+    """
+    products = {node.output[0]: node.name for node in model.graph.node if node.op_type in PRODUCTS}
+    sums = [
+        node for node in model.graph.node if node.op_type == "Add" and any(TRUNK in one for one in node.input)
+    ]
+    return {products[one] for node in sums for one in node.input if one in products}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from anomaly.bundle.manifest import BundleError
+from anomaly.bundle.contents import BundleError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 OF_THE_CPU = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what is not quantised stays float32

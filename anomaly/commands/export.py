@@ -119,7 +119,7 @@ def export(
 
 
 def _inspector(context: click.Context, profile: Path | None, options: dict[str, Any]) -> Inspector:
-    from anomaly.bundle.manifest import is_bundle
+    from anomaly.bundle.contents import is_bundle
     from anomaly.commands.options import make_inspector
     from anomaly.errors import SteerAnomalyError
 

@@ -87,7 +87,7 @@ def inspect(
     INPUTS are images, folders (searched to any depth), globs, or text files listing images. Run the same
     command again and it continues where it stopped.
     """
-    from anomaly.bundle.manifest import is_bundle
+    from anomaly.bundle.contents import is_bundle
     from anomaly.errors import SteerAnomalyError
     from anomaly.pictures.inputs import collect
     from anomaly.runs.folder import ResultFolder

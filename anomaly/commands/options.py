@@ -113,7 +113,7 @@ def make_inspector(
     """
     from anomaly import prompts
     from anomaly import threads as cores
-    from anomaly.bundle.manifest import is_bundle
+    from anomaly.bundle.contents import is_bundle
     from anomaly.errors import SteerAnomalyError
     from anomaly.inspector import Inspector
     from anomaly.regions import Least
