@@ -75,7 +75,7 @@ function picture(part, size, { heat = true, lines = true, photo = true } = {}) {
 function reason(part) {
   if (part.unfit.length) return part.unfit.join(" ");
   const place = part.spreads === null ? `score ${short(part.score)}` : `${part.spreads.toFixed(1)} usual spreads above a usual good part`;
-  const odds = part.p_value === null ? "" : `; p-value ${share(part.p_value)}`;
+  const odds = part.p_value === null ? "" : `; p‑value ${share(part.p_value)}`;
   return place + odds;
 }
 function stated(part) {
