@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -89,6 +90,18 @@ def test_a_finished_run_has_nothing_left_to_do(pictures, table):
     record = json.loads((table / "_run.json").read_text())
     assert record["finished"] and record["counts"]["unreadable"] == 1 and len(record["resumed"]) == 1
     assert record["settings"]["settings_hash"] == rows_of(table).popitem()[1]["settings_hash"]
+
+
+@pytest.mark.slow
+def test_what_was_mended_is_done_again(pictures, table):
+    bad = pictures / "bad.png"
+    shutil.copy(pictures / "00.png", bad)
+    try:
+        done = archive(pictures, "--out", table, "--threshold", "14.6", "--retry-errors")
+    finally:
+        bad.write_bytes(b"no picture")
+    assert done.exit_code == 0 and "1 shards" in done.output, done.output
+    assert len(rows_of(table)) == 21 and not rows_of(table, "errors")
 
 
 @pytest.mark.slow

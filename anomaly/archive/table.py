@@ -123,6 +123,19 @@ def close(place: Place, chapter: int) -> dict[str, int]:
     return dict(counts)
 
 
+def reopen_errors(place: Place) -> int:
+    """Have the local engine do every shard again that has an image without a result; how many. Raises `OSError`."""
+    shards = 0
+    for chapter in chapters_of(place):
+        names = file_names(place, ERRORS, chapter)
+        if names:
+            place.remove(f"_done/{chapter_name(chapter)}.json")
+        for name in names:
+            place.remove(name.replace(ERRORS, IMAGES, 1))  # its commit; the errors are written over
+        shards += len(names)
+    return shards
+
+
 def chapters_of(place: Place) -> list[int]:
     """The chapters that have rows."""
     names = {*place.folders(IMAGES), *place.folders(ERRORS)}

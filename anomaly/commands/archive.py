@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anomaly.archive.entries import Entry
     from anomaly.archive.examining import Examiner
     from anomaly.archive.local_engine import Progress
+    from anomaly.archive.places import Place
     from anomaly.inspector import Inspector
 
 files, engines = in_section("Input and output"), in_section("Engine")
@@ -102,6 +103,11 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
     type=Share(),
     help="Stop with 3 above so many images without a result, 0 up to it.  [default: go on; 3 for any]",
 )
+@files(
+    "--retry-errors",
+    is_flag=True,
+    help="Do the shards again that have images without a result (local engine).",
+)
 @asked(
     "--bank",
     type=click.IntRange(8, 2000),
@@ -151,6 +157,7 @@ def make(
     out: str | None,
     column: str | None,
     max_errors: tuple[float, bool] | None,
+    retry_errors: bool,
     quiet: bool,
     engine: str,
     address: str | None,
@@ -192,6 +199,8 @@ def make(
     place = Place(str(out))
     try:
         with opened(place, inputs, column, run_info(inspector, part), engine, chapter) as opened_archive:
+            if retry_errors:
+                _retry(place, engine)
             if inspector.mutual:
                 _draw_bank(opened_archive, inspector, part, bank, seed)
             counts = _run(opened_archive, inspector, maker, part, engine, address, workers, max_errors, quiet)
@@ -231,6 +240,21 @@ def _inspector(
     model = options["model"] if typed(context, "model") else None
     places = {name: options[name] for name in ("trunk", "text_encoder", "device")}
     return inspector, partial(Inspector.from_profile, read_profile(profile), model=model, gate=gate, **places)
+
+
+def _retry(place: Place, engine: str) -> None:
+    from anomaly.archive.places import told
+    from anomaly.archive.table import reopen_errors
+    from anomaly.errors import SteerAnomalyError
+
+    if engine != "local":
+        raise SteerAnomalyError(
+            "expected --engine local for --retry-errors: Ray's checkpoint takes images without a result for done. "
+            "Inspect them into another table: the errors table is a table of paths"
+        )
+    with told(place, "the table"):
+        shards = reopen_errors(place)
+    click.echo(f"{shards} shards with errors are done again", err=True)
 
 
 def _beside(maker: Callable[[], Inspector], size: int, seed: int) -> Inspector:
