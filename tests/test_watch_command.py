@@ -73,6 +73,23 @@ def test_once_judges_sorts_tells_the_sink_and_goes_on(tmp_path, profile):
     assert json.loads((out / "run.json").read_text())["finished"] is True
 
 
+@pytest.mark.slow
+def test_verdicts_that_wait_for_a_sink_are_told_of_and_sent_the_next_time(tmp_path):
+    pytest.importorskip("httpx")
+    from sink_servers import free_port, receiver
+
+    port = free_port()
+    shutil.copy(FLANGES / "test" / "good-01.jpg", tmp_path)
+    hook = f"http://127.0.0.1:{port}/hook"
+    words = [tmp_path, "--once", "--object", "flange", "--out", tmp_path / "out", "--sink", hook]
+    done = watch(*words)
+    assert f"1 verdicts wait for {hook}" in done.output and done.exit_code == 0
+    with receiver([(200,)], port) as (_, came):
+        done = watch(*words)
+    assert "wait for" not in done.output
+    assert [json.loads(body)["file"] for _, body in came] == [str(tmp_path / "good-01.jpg")]
+
+
 def until(word, process):
     """What the process says, up to the line with a word."""
     said = ""

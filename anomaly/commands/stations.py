@@ -22,6 +22,7 @@ from anomaly.commands.sections import in_section
 
 if TYPE_CHECKING:
     from anomaly.inspector import Inspector
+    from anomaly.line.outbox import Sinks
     from anomaly.line.station import Station
     from anomaly.runs.rows import ImageRow
 
@@ -141,7 +142,10 @@ def open_station(
             raise SteerAnomalyError(f"{error} (--out names the folder; each profile wants one)") from error
         if profile is not None:
             keep_profile(folder.path, profile)
-        sinks = stack.enter_context(open_sinks(asked.sinks, asked.out, warn)) if asked.sinks else None
+        sinks = open_sinks(asked.sinks, asked.out, warn) if asked.sinks else None
+        if sinks is not None:
+            stack.callback(_tell_what_waits, sinks)
+            stack.enter_context(sinks)
         inspector.prepare(part, last=True)
         station = Station(
             folder, inspector, part, root, source=source,
@@ -195,6 +199,14 @@ def exit_code(counts: dict[str, int], drifted: bool) -> int:
     if drifted:
         return exit_codes.DRIFT
     return exit_codes.FAILED_IMAGES if counts["unreadable"] + counts["failed"] else exit_codes.OK
+
+
+def _tell_what_waits(sinks: Sinks) -> None:
+    for one in sinks.status():
+        if one["waiting"]:
+            warn(
+                f"{one['waiting']} verdicts wait for {one['sink']}: they go out when the same command runs again"
+            )
 
 
 def _score(row: ImageRow) -> str:
