@@ -66,6 +66,10 @@ def test_one_class_against_the_rest_with_its_prompt(scenes, tmp_path):
     assert found["per_class"]["floor"]["pictures"] == 2
     ious = [one["iou"] for one in found["per_class"].values()]
     assert min(ious) > 0.85 and found["global"]["binary_iou"] == pytest.approx(np.mean(ious))
+    assert not list(tmp_path.rglob("*.safetensors"))  # a class's memory goes when it is done
+    again = ColourPatches()
+    assert ade20k.evaluate_binary(scenes, Steered(again, tmp_path, {}), "the {object}", settings()) == found
+    assert not again.seen
     without = ColourPatches()
     ade20k.evaluate_binary(scenes, Steered(without, tmp_path / "b", {}), None, settings())
     assert set(without.asked) == {None}

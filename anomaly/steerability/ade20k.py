@@ -153,40 +153,58 @@ class _Task:
         side = self.steered.encoder.image_size[0]
         seed = self.settings.seed if self.settings.augmented else None
         filled = [Scene(*pair, side, seed) for pair in training]
-        memory = self._memory(filled)
-        self.progress(f"memory: {len(memory)} patches of {len(training)} pictures")
-        return self._counts([Scene(*pair, side) for pair in tests], memory, [one.key for one in filled])
+        counts = self._counts([Scene(*pair, side) for pair in tests], filled)
+        if isinstance(self.relabel, _OneClass):  # 150 memories would fill a disk
+            self.steered.forget(self._name(len(training)), self.prompt)
+        return counts
+
+    def _each(self, pictures: int) -> int:
+        """How many patches of each picture enter the memory."""
+        rows, columns = self.steered.encoder.grid_size
+        return min(rows * columns, max(1, self.settings.size // pictures))
+
+    def _name(self, pictures: int) -> str:
+        return f"memory of {self._each(pictures)} patches, {self.relabel}, typo {self.settings.std_typo}"
 
     def _memory(self, scenes: Sequence[Scene]) -> PatchMemory:
         """Some patches of each picture and their labels, kept together in one row: D channels, then K shares."""
         grid, classes = self.steered.encoder.grid_size, self.relabel.classes
-        each = min(grid[0] * grid[1], max(1, self.settings.size // len(scenes)))
 
         def chosen(scene: Scene, patches: np.ndarray) -> np.ndarray:
             labels = patch_memory.soft_labels(self.relabel(scene.labels()), grid, classes)
-            places = patch_memory.sampled(labels, each, scene.key)
+            places = patch_memory.sampled(labels, self._each(len(scenes)), scene.key)
             return np.concatenate([patches[places], labels[places]], 1)
 
-        what = f"memory of {each} patches, {self.relabel}, typo {self.settings.std_typo}"
         encode, prepare = self.steered.encoder.dense_features, self._prepare()
-        rows = self.steered.cached(what, scenes, self.prompt, encode, prepare, chosen)
+        rows = self.steered.cached(self._name(len(scenes)), scenes, self.prompt, encode, prepare, chosen)
         flat = rows.reshape(-1, rows.shape[-1])
         settings = self.settings
         patches, labels = flat[:, :-classes], flat[:, -classes:]
+        self.progress(f"memory: {len(patches)} patches of {len(scenes)} pictures")
         return PatchMemory(patches, labels, settings.neighbours, settings.beta, self.device)
 
-    def _counts(self, scenes: Sequence[Scene], memory: PatchMemory, filled: list[str]) -> np.ndarray:
+    def _counts(self, scenes: Sequence[Scene], filled: Sequence[Scene]) -> np.ndarray:
         grid, classes = self.steered.encoder.grid_size, self.relabel.classes
+        memories: list[PatchMemory] = []  # made when there is anything to ask it
 
         def counted(scene: Scene, patches: np.ndarray) -> list[list[int]]:
             true = self.relabel(scene.labels())
-            found = patch_memory.predicted(memory.labels(patches), grid, (scene.side, scene.side))
+            found = patch_memory.predicted(memories[0].labels(patches), grid, (scene.side, scene.side))
             counts = patch_memory.confusion(true, found, classes)
             return [[int(i), int(j), int(counts[i, j])] for i, j in np.argwhere(counts)]
 
-        about = {**vars(self.settings), "relabel": str(self.relabel), "training": filled}
+        about = {**vars(self.settings), "relabel": str(self.relabel), "training": [one.key for one in filled]}
         encode, prepare = self.steered.encoder.dense_features, self._prepare()
-        lines = self.steered.noted("ade20k", about, scenes, lambda _: self.prompt, encode, prepare, counted)
+        lines = self.steered.noted(
+            "ade20k",
+            about,
+            scenes,
+            lambda _: self.prompt,
+            encode,
+            prepare,
+            counted,
+            lambda: memories.append(self._memory(filled)),
+        )
         total = np.zeros((classes, classes), np.int64)
         for true, found, count in (entry for line in lines.values() for entry in line):
             total[true, found] += count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ class FeatureCache:
                 f"features could not be written to {path.parent}: {error.strerror or error}; free space or choose "
                 "another folder, what is there is kept"
             ) from error
+
+    def forget(self, prompt: str | None) -> None:
+        """Delete every feature known for `prompt`."""
+        shutil.rmtree(self._place(prompt), ignore_errors=True)
 
     def _place(self, prompt: str | None) -> Path:
         return self.folder / ("without-text" if prompt is None else _hash(prompt))

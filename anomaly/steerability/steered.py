@@ -157,6 +157,12 @@ class Steered:
             known = cache.read(prompt)
         return np.stack([known[one.key] for one in pictures])
 
+    def forget(self, what: str, prompt: str | None) -> None:
+        """Deletes what `cached` keeps under the name `what` for `prompt`; to be called by all processes."""
+        self.processes.wait()
+        if self.processes.leads:
+            FeatureCache(self._folder, {**self.settings, "what": what}).forget(prompt)
+
     def noted(
         self,
         name: str,
@@ -166,10 +172,11 @@ class Steered:
         compute: Compute,
         transform: Transform,
         line: Callable[[Key, np.ndarray], Any],
+        before: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """What `line` makes of each picture's output, JSON-able, by the picture's key; kept in a journal as it goes.
 
-        See `each`. `about` is whatever else decides a line.
+        See `each`. `about` is whatever else decides a line; `before` is called where there is anything left to do.
         """
         said = [dict(self.settings), dict(about), sorted({text for one in pictures if (text := texts(one))})]
         digest = hashlib.sha256(json.dumps([name, *said], sort_keys=True, default=str).encode()).hexdigest()[
@@ -179,6 +186,8 @@ class Steered:
         known = _lines(place, keys)
         self.processes.wait()
         missing = [one for one in pictures if one.key not in known]
+        if missing:  # the same for all processes
+            before()
         with Journal(place / f"{self.processes.rank}.jsonl", "key") as journal:
             for one, found in self.each(self.processes.share(missing), texts, compute, transform):
                 journal.append({"key": one.key, "found": line(one, found)})
