@@ -56,3 +56,20 @@ def test_photographs_that_a_kill_left_behind_are_removed_and_no_others(tmp_path)
         assert again.photographs.read(again.store.part(1)["photo"]).shape == (16, 16, 3)
     finally:
         again.stop()
+
+
+def test_of_old_parts_the_verdict_is_left_and_photograph_and_maps_are_not(tmp_path):
+    service = Service(Empty(tmp_path), tmp_path / "line", Limits(), keep=1)
+    with TestClient(application(service, None, ("testserver",))) as client:
+        for level in (40, 50):
+            client.post("/v1/inspect", files={"image": picture(level)}, data={"object": "part"})
+        service.photographs.remove(service.store.forget_photos(1))
+        old, new = client.get("/v1/parts/1").json(), client.get("/v1/parts/2").json()
+        assert old["verdict"] == "ok" and not old["has_photo"] and list(old["links"]) == ["part"]
+        assert (
+            client.get("/v1/parts/1/heat").status_code
+            == client.get("/v1/parts/1/photograph").status_code
+            == 404
+        )
+        assert all(client.get(new["links"][kind]).status_code == 200 for kind in ("heat", "photograph"))
+        assert client.get("/parts/1").status_code == 200 and client.get("/parts/9").status_code == 404

@@ -169,11 +169,9 @@ def answer_of(number: int, record: dict[str, Any], found: Inspection | None = No
     more = record["answer"] if isinstance(record["answer"], dict) else json.loads(record["answer"])
     kept = ("received", "verdict", "score", "threshold", "p_value", "spreads", "object", "profile", "version", "name",
             "width", "height", "milliseconds")  # fmt: skip
-    links = {"part": f"/parts/{number}"} | {
-        kind: f"/v1/parts/{number}/{kind}"
-        for kind in ("photograph", "heat")
-        if record.get("photo") or kind == "heat"
-    }
+    links = {"part": f"/parts/{number}"}
+    if record["photo"]:
+        links |= {kind: f"/v1/parts/{number}/{kind}" for kind in ("photograph", "heat")}
     return (
         {"id": number}
         | {name: record[name] for name in kept if name in record}

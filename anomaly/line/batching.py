@@ -97,6 +97,13 @@ class Batcher:
                 self._arriving -= 1
                 self._changed.notify()
 
+    def check_room(self) -> None:
+        """Raises `Full` or `Stopped` as `submit` would now: said before a picture is decoded for nothing."""
+        if self._stopped:
+            raise Stopped
+        if len(self._queue) >= self._longest:
+            raise Full(self.seconds)
+
     def submit(self, inspector: Judging, object: str, image: np.ndarray) -> Future[Inspection | NotJudged]:
         """Have RGB uint8 H x W x 3 judged. Raises `Full`, and `Stopped` once the service is ending."""
         one = _Waiting(inspector, object, image)

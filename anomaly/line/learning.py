@@ -126,6 +126,10 @@ class Learner:
     def _make(self, found: Proposal, wish: Wish, part: str | None) -> None:
         with self._one:
             if self._ending.is_set() or self._proposals.get(found.profile) is not found:
+                found.state, found.message = (
+                    "failed",
+                    "a newer one took its place, or the service was stopped",
+                )
                 return  # a newer one knows all that this one does
             try:
                 self._candidate(found, wish, part)
@@ -193,19 +197,19 @@ class Learner:
     ) -> list[Good]:
         seen = []
         for one in goods:
-            if self._ending.is_set():
-                raise SteerAnomalyError(
-                    "the service was stopped before the calibration was done; propose it again"
-                )
+            self._check_going_on()
             seen.append(self._good(one, looking, part))
             found.done += 1
         return seen
 
+    def _check_going_on(self) -> None:
+        if self._ending.is_set():
+            raise SteerAnomalyError(
+                "the service was stopped before the calibration was done; propose it again"
+            )
+
     def _good(self, one: Mapping[str, Any], looking: Inspector, part: str) -> Good:
-        key = (
-            f"{looking.description_hash} {looking.settings.omega} {looking.prompts} {part}",
-            one["content"],
-        )
+        key = (f"{looking.settings.hash} {part}", one["content"])
         if key not in self._seen:
             image = self._photographs.read(one["photo"])
             with self._batcher.between():
@@ -226,6 +230,7 @@ class Learner:
 
     def _compare(self, found: Proposal, inspector: Inspector, recent: Sequence[Mapping[str, Any]]) -> None:
         for one in recent:
+            self._check_going_on()
             found.looked(one, *self._again(one, inspector))
 
     def _again(self, part: Mapping[str, Any], inspector: Inspector) -> tuple[str, float | None]:

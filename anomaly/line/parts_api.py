@@ -51,7 +51,12 @@ def photograph(
 @parts_api.get("/v1/parts/{number}/heat", response_class=Response)
 def heat(request: Request, number: int) -> Response:
     """The heatmap as a transparent WebP to lay over the photograph."""
-    return Response(layer_webp(part_of(request, number)["heat"]), media_type="image/webp", headers=CACHED)
+    levels = part_of(request, number)["heat"]
+    if levels is None:
+        raise Refusal(
+            404, "no-heatmap", "expected one of the last parts, of an older one the heatmap is gone"
+        )
+    return Response(layer_webp(levels), media_type="image/webp", headers=CACHED)
 
 
 @parts_api.get("/v1/parts/{number}/evidence/{name}", response_class=Response)

@@ -86,6 +86,7 @@ class Service:
     ) -> dict[str, Any]:
         """The answer for one picture, which is kept by then. Raises `Refusal`."""
         began, loop = time.perf_counter(), asyncio.get_running_loop()
+        self._check_room()
         with self.batcher.arriving():
             inspector, ready, called = await loop.run_in_executor(self._reading, self._who, profile, part)
             photo, image = await loop.run_in_executor(self._reading, self._photo, data)
@@ -96,6 +97,12 @@ class Service:
         await self._told(number, record, ready)
         self._count(number, record, found, ready, began)
         return answer_of(number, record, found if maps else None)
+
+    def _check_room(self) -> None:
+        try:
+            self.batcher.check_room()
+        except (Full, Stopped) as error:
+            raise _busy(error) from error
 
     def _queued(self, inspector: Inspector, part: str, image: np.ndarray, photo: str) -> Future:
         try:

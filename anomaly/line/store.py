@@ -114,14 +114,16 @@ class Store:
         ).result()
 
     def forget_photos(self, keep: int) -> list[str]:
-        """Take the photographs of all but the last `keep` parts out of the file; the paths that nobody needs now."""
+        """Forget photographs and maps of all but the last `keep` parts; the paths that nobody needs now."""
 
         def change(connection: sqlite3.Connection) -> list[str]:
             found = connection.execute(
                 "SELECT photo FROM parts WHERE photo IS NOT NULL AND id <= (SELECT max(id) FROM parts) - ? AND photo "
                 "NOT IN (SELECT photo FROM goods) AND id NOT IN (SELECT part FROM feedback)", (keep,),
             ).fetchall()  # fmt: skip
-            connection.executemany("UPDATE parts SET photo = NULL, evidence = NULL WHERE photo = ?", found)
+            connection.executemany(
+                "UPDATE parts SET photo = NULL, evidence = NULL, heat = NULL WHERE photo = ?", found
+            )
             return [row[0] for row in found]
 
         return self.change(change).result()
@@ -153,9 +155,9 @@ class Store:
         )
 
     def scores(self, profile: str, version: int) -> list[dict[str, Any]]:
-        """Verdict, score and answer of all parts judged by one version of a profile, in order."""
+        """Id, verdict and score of all parts judged by one version of a profile, in order."""
         return self._read(
-            "SELECT id, name, verdict, score, answer FROM parts WHERE profile = ? AND version = ? ORDER BY id",
+            "SELECT id, verdict, score FROM parts WHERE profile = ? AND version = ? ORDER BY id",
             (profile, version),
         )
 

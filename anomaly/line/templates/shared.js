@@ -55,7 +55,7 @@ function picture(part, size, { heat = true, lines = true, photo = true } = {}) {
     image.loading = "lazy";
     pic.append(image);
   }
-  if (heat) {
+  if (heat && part.has_photo) {
     const image = make("img", "heat");
     image.src = `/v1/parts/${part.id}/heat`;
     image.alt = "";
