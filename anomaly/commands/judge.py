@@ -80,7 +80,7 @@ def judge(
     if threshold is not None and (false_alarms or confidence):
         raise SteerAnomalyError("expected --threshold or --false-alarms, got both: a rate sets the threshold")
     if (table := _table(out)) is not None:
-        from anomaly.commands.archive import judge_table
+        from anomaly.commands.archived import judge_table
 
         context = click.get_current_context()
         maps = ("mask_threshold", "min_area", "min_size", "mm_per_pixel", "fail_on_defect")
