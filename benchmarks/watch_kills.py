@@ -1,13 +1,14 @@
 """Is a picture lost or judged twice when `watch` is killed again and again, and how soon is there a verdict?
 
     python benchmarks/watch_kills.py --kills 200
-    python benchmarks/watch_kills.py --kills 20 --longest 10 --profile flange.profile --pictures PICTURES
-    python benchmarks/watch_kills.py --kills 0 --latency 40 --profile flange.profile --pictures PICTURES
+    python benchmarks/watch_kills.py --kills 20 --longest 10 --side 224
+    python benchmarks/watch_kills.py --kills 0 --latency 40 --side 1024
 
 Pictures are written in pieces, or moved in, under names that come again, while the process that watches is killed with
-SIGKILL at random moments. Without `--profile` it judges brightness, so that a start costs no model; with it, it is
-`steer-anomaly watch` itself. `--latency N` adds pictures one by one and measures from the last byte to the verdict's
-line in the journal. With the same seed the same pictures come; when a kill hits is up to the machine.
+SIGKILL at random moments. It judges brightness, so that a start costs no model; with `--side` it is `steer-anomaly
+watch` itself, with a profile of the good sample flanges at that side (1024: 1 MP), made first. `--latency N` adds
+pictures one by one and measures from the last byte to the verdict's line in the journal. With the same seed the same
+pictures come; when a kill hits is up to the machine.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = 40  # names in use at a time
-COMMAND = [sys.executable, "-m", "anomaly.cli", "watch"]
 
 
 def main() -> None:
@@ -41,21 +41,35 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--longest", type=float, default=4.0, help="seconds that a process lives at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--profile", type=Path, help="judge with it; else brightness, without a model")
-    parser.add_argument("--pictures", type=Path, help="a folder of them; else drawn")
+    parser.add_argument(
+        "--side", type=int, help="nano on flanges of so many pixels; else brightness, without a model"
+    )
     parser.add_argument("--latency", type=int, default=0, metavar="N")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.worker)
         return
-    sources = sorted(options.pictures.glob("*.jpg")) if options.pictures else []
     with tempfile.TemporaryDirectory() as folder:
+        profile, sources = flanges(Path(folder), options.side) if options.side else (None, [])
         if options.kills:
             kills = Path(folder) / "kills"
-            print(counted(kills, options.kills, options.seed, options.longest, options.profile, sources))
+            print(counted(kills, options.kills, options.seed, options.longest, profile, sources))
         if options.latency:
-            print(waited(Path(folder) / "latency", options.latency, options.profile, sources))
+            print(waited(Path(folder) / "latency", options.latency, profile, sources))
+
+
+def flanges(folder: Path, side: int) -> tuple[Path, list[Path]]:
+    """A profile of the good sample flanges at a side of so many pixels, and the others at that side."""
+    for path in sorted((ROOT / "docs" / "samples" / "flanges").glob("*/*.jpg")):
+        image = cv2.resize(cv2.imread(str(path)), (side, side), interpolation=cv2.INTER_CUBIC)
+        (folder / path.parent.name).mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / path.parent.name / path.name), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    profile = folder / "flange.profile"
+    words = ["--object", "flange", "--false-alarms", "10%", "--out", str(profile), "--quiet"]
+    command = [sys.executable, "-m", "anomaly.cli", "calibrate", str(folder / "good"), *words]
+    subprocess.run(command, check=True, cwd=ROOT)
+    return profile, sorted((folder / "test").glob("*.jpg"))
 
 
 def counted(
@@ -126,7 +140,8 @@ class Line:
         command = [sys.executable, __file__, "--worker", str(self.folder)]
         if self.profile:
             command = [
-                *COMMAND, str(self.inbox), "--profile", str(self.profile), "--sort", "--out", str(self.folder / "out"),
+                sys.executable, "-m", "anomaly.cli", "watch", str(self.inbox), "--profile", str(self.profile),
+                "--sort", "--out", str(self.folder / "out"),
                 "--sink", f"csv:{self.folder / 'sink.csv'}", "--quiet",
             ]  # fmt: skip
         with (self.folder / "said.txt").open("ab") as out:
