@@ -124,7 +124,8 @@ def _region(stats: np.ndarray, centroid: np.ndarray, peak: float, at: tuple[int,
 def _pixels(given: str | float, what: str, power: int, scale: float | None) -> float:
     """In pixels; an area is of `power` 2."""
     found = LENGTH.fullmatch(given) if isinstance(given, str) else None
-    if isinstance(given, str) and (found is None or (found[2] in ("mm2", "mm²")) > (power == 2)):
+    wrong = ("mm",) if power == 2 else ("mm2", "mm²")
+    if isinstance(given, str) and (found is None or found[2] in wrong):
         raise SteerAnomalyError(
             f"expected a least {what} such as {'12 or 0.5mm2' if power == 2 else '5 or 1.5mm'}, got {given!r}"
         )

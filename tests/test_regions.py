@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomaly.inspection import Region
-from anomaly.regions import find_regions
+from anomaly.errors import SteerAnomalyError
+from anomaly.inspection import Region, millimetres
+from anomaly.regions import Least, find_regions
 
 MASK = np.array(
     [
@@ -61,3 +62,36 @@ def test_every_region_has_the_peak_that_scipy_finds(share):
     assert [one.peak for one in found] == sorted(ndimage.maximum(heatmap, labels, range(1, count + 1)))[::-1]
     centres = ndimage.center_of_mass(mask, labels, range(1, count + 1))
     np.testing.assert_allclose(sorted(one.centroid_xy[::-1] for one in found), sorted(centres))
+
+
+def test_the_smallest_defect_in_pixels_or_millimetres():
+    small = Least.of("12", "1.5mm", 0.5)
+    assert (small.area, small.size) == (12, 3) and Least.of("0.5mm2", 0, 0.1).area == pytest.approx(50)
+    assert Least.of("2mm²", "4 px", 1.0) == Least(2, 4, 1.0)
+    assert Least.from_dict(small.to_dict() | {"model": "nano"}) == small and Least().to_dict() == {}
+    wide, tall = (Region(12, box, (0.0, 0.0), 1.0) for box in ((0, 0, 3, 4), (0, 0, 2, 2)))
+    assert small.keeps(wide) and not small.keeps(tall)
+    mask = np.zeros((9, 9), bool)
+    mask[0, :3], mask[4:8, 4:8], mask[8, 0] = True, True, True
+    kept = Least(area=4).kept(mask)
+    assert kept.sum() == 16 and kept[4:8, 4:8].all()
+    assert Least(size=3).kept(mask).sum() == 19
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("1mm2", "0", None), "mm-per-pixel"), (("1mm", "0", 1.0), "least area such as"),
+        (("0", "1mm2", 1.0), "least size such as"), (("x", "0", None), "got 'x'"), (("0", "0", 0.0), "above 0"),
+        (("-1", "0", None), "got '-1'"),
+    ],
+)  # fmt: skip
+def test_sizes_that_are_none_are_refused(given, said):
+    with pytest.raises(SteerAnomalyError, match=said):
+        Least.of(*given)
+
+
+def test_a_region_has_its_size_in_millimetres_where_the_scale_is_known():
+    region = Region(50, (1, 2, 11, 7), (5.0, 4.0), 1.0)
+    assert millimetres(region, 0.1) == {"area_mm2": pytest.approx(0.5), "size_mm": pytest.approx(1.0)}
+    assert millimetres(region, None) == {}
