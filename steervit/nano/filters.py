@@ -101,7 +101,10 @@ def filter_bank(images: Tensor) -> Tensor:
     blobs = [blurred[a] - blurred[b] for a, b in ((1, 2), (2, 4), (4, 8), (2, 20))]
     contrast = both[:, 1:] - gaussian_blur(opponents, 10)
     hats = [_hats(gaussian_blur(grey, 0.7), 5), _hats(blurred[1], 11)]
-    return torch.cat([colours, *edges, *blobs, contrast, *hats, ridges(grey)], 1)
+    found = [colours, *edges, *blobs, contrast, *hats, ridges(grey)]
+    if torch.compiler.is_exporting():  # else a runtime may keep channels innermost, which no later step wants
+        return torch.cat([one.flatten(2) for one in found], 1).unflatten(2, images.shape[2:])
+    return torch.cat(found, 1)
 
 
 def inverse_square_root(matrix: Tensor, steps: int = 18) -> Tensor:
