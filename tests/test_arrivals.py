@@ -6,7 +6,7 @@ import pytest
 
 from anomaly.line.arrivals import Arrivals, Events
 
-SETTLE = 0.06
+SETTLE = 0.2
 
 
 def arrivals_of(folder, known=lambda path, stamp: False, skip=()):
@@ -80,7 +80,7 @@ def test_events_name_files_written_and_moved_in(tmp_path):
         (tmp_path / "moved.png").write_bytes(b"x")
         (tmp_path / "moved.png").rename(inbox / "moved.png")
         (inbox / "written.png").write_bytes(b"x")
-        found, until = set(), time.monotonic() + 5
+        found, until = set(), time.monotonic() + 20
         while len(found) < 2 and time.monotonic() < until:
             found |= {path.name for path in events.wait(0.1)}
         assert found == {"moved.png", "written.png"}

@@ -50,12 +50,14 @@ def test_motion_of_a_few_pixels_is_none():
 
 def test_a_key_takes_the_next_frame_once_and_ends_with_its_input():
     trigger = Key(io.StringIO("\n\n"))
-    time.sleep(0.1)
+    time.sleep(0.2)
     now = time.monotonic()
     assert not trigger.wants(frame(), now - 10)  # a frame from before the key
     assert not trigger.ended
     assert [trigger.wants(frame(), now) for _ in range(3)] == [True, True, False]
-    time.sleep(0.15)
+    until = time.monotonic() + 20
+    while not trigger.ended and time.monotonic() < until:
+        time.sleep(0.02)
     assert trigger.ended
 
 
