@@ -20,7 +20,7 @@ from steervit.nano.ridges import RIDGES, ridges
 OTHERS = 19  # filters that know no direction
 FILTERS = OTHERS + RIDGES
 EPSILON = 2e-2  # ridge on the correlation matrix before it is inverted
-SAME = 4e-6  # of a patch's squared length: squared distances below are rounding, and differ between processors
+SAME = 4e-6  # of a patch's squared length: smaller squared distances are rounding, and differ by processor
 NEIGHBOURS = 4  # a round part has few patches like its rim: ask only the nearest
 CELLS = 4  # cells along each side of a patch
 POOLED = 4 * FILTERS + 4  # features of a patch as a whole
