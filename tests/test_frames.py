@@ -79,6 +79,7 @@ def test_the_queue_is_bounded_and_those_who_wait_for_a_dropped_frame_are_told():
             time.sleep(0.01)
         assert [int(frames.take(1).image[0, 0, 0]) for _ in range(2)] == [4, 5]
     assert frames.dropped == 3
+    assert [one.number for one in frames.missed()] == [1, 2, 3] and frames.missed() == []
     with pytest.raises(SourceLost, match="dropped"):
         answers[0].result(0)
     assert not answers[4].done()

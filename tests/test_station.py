@@ -156,6 +156,14 @@ def test_one_that_vanished_is_noted_and_not_taken_for_good(line):
     assert row.verdict == "unreadable" and row.error == "no such file"
 
 
+def test_a_part_that_nobody_saw_is_failed_and_told_on(line):
+    sink = Told()
+    station, inbox = line(sinks=sink)
+    row = station.miss(inbox / "1.jpg", "dropped")
+    assert row.verdict == "failed" and station.folder.counts()["failed"] == 1
+    assert [(one["verdict"], one["error"]) for one in sink.messages] == [("failed", "dropped")]
+
+
 def test_another_program_that_takes_the_place_is_told_of(line, monkeypatch):
     said = []
     sorter = Sorter(inbox_of(line))

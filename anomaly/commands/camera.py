@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,8 +148,8 @@ def camera(
         frames = stack.enter_context(
             Frames(opened, asks, live, queue or (1 if trigger == "every" else 8), warn)
         )
-        told = _telling_of_drops(frames) if trigger != "every" else lambda: None
-        taken = _take_all(frames, station, stop, collect or root, photos, quiet, count, told)
+        parts = trigger != "every"
+        taken = _take_all(frames, station, stop, collect or root, photos, quiet, count, parts)
     kept = (
         f"pictures in {collect}"
         if station is None
@@ -184,18 +183,16 @@ def _trigger(stack: ExitStack, kind: str, interval: float, share: float, port: i
     return trigger
 
 
-def _telling_of_drops(frames: Frames) -> Callable[[], None]:
-    """Where a trigger says that each frame is a part, one that is dropped is a part that nobody judged."""
-    told = [0]
+def _note_what_was_missed(frames: Frames, station: Station, root: Path, quiet: bool) -> None:
+    """Where a trigger says that each frame is a part, one that was dropped is a part that nobody judged."""
+    from anomaly.line.photographs import path_of
 
-    def tell() -> None:
-        if frames.dropped > told[0]:
-            warn(
-                f"{frames.dropped - told[0]} parts were not judged: they came faster than they can be (--queue)"
-            )
-            told[0] = frames.dropped
-
-    return tell
+    for frame in frames.missed():
+        row = station.miss(
+            path_of(root, frame), "dropped: parts came faster than they can be judged (--queue)"
+        )
+        if not quiet:
+            show(row, root)
 
 
 def _judge_what_was_left(
@@ -217,16 +214,20 @@ def _take_all(
     photos: str,
     quiet: bool,
     count: int | None,
-    told: Callable[[], None],
+    parts: bool,
 ) -> int:
-    """Take frames until there are no more, enough, or somebody says stop; how many."""
+    """Take frames until there are no more, enough, or somebody says stop; how many.
+
+    `parts` says that each frame is a part, so that none may be dropped in silence.
+    """
     from anomaly.line.photographs import save_frame
     from anomaly.runs.saving import explained
 
     taken, idle = 0, keeping_up(station) if station else (lambda: None)
     while not (stop.is_set() or frames.ended or taken == count):
         frame = frames.take(0.2)
-        told()
+        if station is not None and parts:
+            _note_what_was_missed(frames, station, root, quiet)
         if frame is None:
             idle()
             continue
@@ -239,6 +240,8 @@ def _take_all(
                 click.echo(arrival.path)
         else:
             _answer(frame, _judge(station, arrival, root, photos, quiet))
+    if station is not None and parts:
+        _note_what_was_missed(frames, station, root, quiet)
     return taken
 
 

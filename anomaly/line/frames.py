@@ -22,8 +22,10 @@ import numpy as np
 from anomaly.errors import SteerAnomalyError
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # s before a source is opened again, doubled each time
+MOST_MISSED = 1000  # dropped frames that are remembered until somebody asks, without their pictures
 TIMEOUT_MS = 5000  # for a stream to open and to give a frame
 GENICAM = "genicam"
+NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 class SourceLost(Exception):
@@ -76,6 +78,7 @@ class Frames:
         self.seen = self.dropped = 0
         self._opened, self._trigger, self._live, self._depth, self._warn = opened, trigger, live, depth, warn
         self._waiting: deque[Frame] = deque()
+        self._missed: deque[Frame] = deque(maxlen=MOST_MISSED)
         self._changed, self._stop, self._over = threading.Condition(), threading.Event(), False
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._go_on, name="camera", daemon=True)
@@ -95,6 +98,13 @@ class Frames:
         if frame is None and self.error is not None:
             raise self.error
         return frame
+
+    def missed(self) -> list[Frame]:
+        """Frames that were dropped since this was asked, without their pictures."""
+        found = []
+        while self._missed:
+            found.append(self._missed.popleft())
+        return found
 
     def close(self) -> None:
         """Read no more."""
@@ -170,6 +180,7 @@ class Frames:
         self.dropped += 1
         for answer in frame.answers:
             answer.set_exception(SourceLost("dropped: newer frames came before this one could be judged"))
+        self._missed.append(Frame(NOTHING, frame.time, frame.number))
 
 
 def source_of(text: str, cti: Path | None = None) -> tuple[Callable[[], Source], bool]:

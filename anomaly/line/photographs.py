@@ -18,11 +18,16 @@ QUALITY = 95  # of the JPEGs
 
 def save_frame(folder: Path, frame: Frame) -> Arrival:
     """Write a frame below `folder`, by its day and time in UTC; whole or not at all. Raises `OSError`."""
-    moment = datetime.fromtimestamp(frame.time, UTC)
-    clock = f"{moment:%H%M%S}-{moment.microsecond // 1000:03}"
-    path = folder / f"{moment:%Y-%m-%d}" / f"{clock}-{frame.number:06}.jpg"
+    path = path_of(folder, frame)
     save(path, to_jpeg(frame.image, QUALITY))
     return Arrival(path, stamp_of(path), 0.0)
+
+
+def path_of(folder: Path, frame: Frame) -> Path:
+    """Where a frame is written, or would have been."""
+    moment = datetime.fromtimestamp(frame.time, UTC)
+    clock = f"{moment:%H%M%S}-{moment.microsecond // 1000:03}"
+    return folder / f"{moment:%Y-%m-%d}" / f"{clock}-{frame.number:06}.jpg"
 
 
 def left_over(folder: Path) -> Iterator[Arrival]:

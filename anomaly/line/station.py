@@ -115,6 +115,11 @@ class Station:
                 else:
                     yield arrival, self._done(arrival, self._failed(arrival, row))
 
+    def miss(self, path: Path, reason: str) -> ImageRow:
+        """Note that a part could not be judged, whose picture would have been at `path`: it is `failed`, never ok."""
+        arrival = Arrival(path, (None, None), 0.0)
+        return self._done(arrival, self._failed(arrival, Failure(reason)))
+
     def keep_drift(self) -> None:
         """Keep what became of the line, in the folder and its report. Raises `OutputError`."""
         if self.followed is not None:
