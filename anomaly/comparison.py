@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.border_scale import BorderedScale, bordered_scale
 from anomaly.evidence.descriptions import Description, content_hash
 from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 from anomaly.evidence.references import References
@@ -61,7 +62,7 @@ class Known(Protocol):
 class Comparison:
     """The scale of own maps, and for each picture of a run, by content, what the others say of it."""
 
-    own_scale: RobustScale
+    own_scale: RobustScale | BorderedScale
     references: Known | None = None
     mutual: Mapping[str, Mutual] = field(default_factory=dict)
     mutual_scale: RobustScale | None = None
@@ -177,7 +178,7 @@ class DescribedReferences:
     def of_arrays(cls, contents: Sequence[str], arrays: Mapping[str, np.ndarray]) -> DescribedReferences:
         """The inverse of `to_arrays`; see `References.of_arrays`. Raises `SteerAnomalyError` for a missing array."""
         try:
-            return cls(References.of_arrays(contents, arrays), [arrays["own"]])
+            return cls(References.of_arrays(contents, arrays), list(arrays["own"]))
         except (KeyError, ValueError, TypeError, IndexError) as error:
             if isinstance(error, SteerAnomalyError):
                 raise
@@ -185,7 +186,7 @@ class DescribedReferences:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """For a profile: arrays by name, everything but the hashes of the pixels."""
-        return self.bank.to_arrays() | {"own": np.concatenate(self.own)}
+        return self.bank.to_arrays() | {"own": np.stack(self.own)}
 
 
 def compare(
@@ -203,6 +204,8 @@ def compare(
     other; `finished` is a folder in which comparisons are kept for going on. Raises `SteerAnomalyError` for fewer
     than two pictures of different content.
     """
+    if store is None and references is not None:
+        return Comparison(bordered_scale(own), references)
     scale = robust_scale([one[np.isfinite(one)] for one in own])
     if store is None:
         return Comparison(scale, references)
@@ -217,7 +220,7 @@ def compare(
 def sampled(own: np.ndarray) -> np.ndarray:
     """Values of a map, about 4,096 of them, evenly spread: enough to set a scale."""
     step = max(1, int((own.size / SAMPLED) ** 0.5))
-    return own[::step, ::step].ravel()
+    return own[::step, ::step]
 
 
 def add_to(store: FeatureStore, observation: Observation) -> None:

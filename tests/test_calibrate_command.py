@@ -17,6 +17,7 @@ from anomaly.commands import exit_codes
 from anomaly.decision import profile_file
 from anomaly.evidence.descriptions import content_hash
 from anomaly.pictures.images import read_image
+from anomaly.pictures.maps import read_map
 
 pytestmark = pytest.mark.slow
 
@@ -271,3 +272,32 @@ def test_a_profile_that_is_none(good, tmp_path):
         done = run("inspect", "--profile", path, good, "--out", tmp_path / "o")
         assert done.exit_code == exit_codes.USAGE, done.output
     assert run("inspect", good).exit_code == exit_codes.USAGE
+
+
+def test_a_region_of_interest_and_the_smallest_defect_are_kept_in_the_profile(good, tmp_path):
+    sized = ("--roi", "auto", "--min-area", "2mm2", "--mm-per-pixel", 0.5)
+    done = calibrate(tmp_path / "p.profile", good, "--references", 4, *sized)
+    assert done.exit_code == 0, done.output
+    known = profile_file.load(tmp_path / "p.profile")
+    assert known.settings["roi"].startswith("auto, learned: mask") and known.least.area == pytest.approx(8)
+    image = plate(200, defect=True)
+    image[2:9, 2:9] = 255  # on the bench, not on the plate
+    Image.fromarray(image).save(tmp_path / "odd.png")
+    inspected = ("inspect", "--quiet", "--profile", tmp_path / "p.profile", tmp_path / "odd.png", "--out")
+    done = run(*inspected, tmp_path / "out", "--no-gate")
+    assert done.exit_code in (0, exit_codes.DRIFT), done.output
+    (row,) = rows(tmp_path / "out")
+    assert row["verdict"] == "defect" and float(row["largest_area_mm2"]) == float(row["largest_area_px"]) / 4
+    heatmap = read_map(tmp_path / "out" / "heatmaps" / "odd.tiff")
+    assert (heatmap[:12, :12] == heatmap.min()).all()
+    clash = run(*inspected, tmp_path / "o", "--roi", "auto", "--min-area", "3")
+    assert clash.exit_code == exit_codes.USAGE and "--roi, --min-area" in clash.output
+
+
+def test_a_mask_of_another_shape_fails_the_picture_and_never_passes_it(good, tmp_path):
+    Image.fromarray(np.full((96, 48), 255, np.uint8)).save(tmp_path / "mask.png")
+    arguments = ("--roi", tmp_path / "mask.png", "--mutual", "off", "--out", tmp_path / "out")
+    done = run("inspect", "--quiet", "--object", "plate", good / "0.png", *arguments)
+    assert done.exit_code == exit_codes.FAILED_IMAGES, done.output
+    (row,) = rows(tmp_path / "out")
+    assert row["verdict"] == "failed" and "aspect, 48 x 96, got 96 x 96" in row["error"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.border_scale import BorderedScale, bordered_scale
 from anomaly.evidence.descriptions import Description
-from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 from anomaly.evidence.references import MemoryBank, References
 
 
@@ -45,7 +45,7 @@ class Pairs:
         if len(places) == 1:
             return References([self.descriptions[places[0]]])
         left_out = [self.nearest(one, [other for other in places if other != one]) for one in places]
-        return PairReferences(self, tuple(places), robust_scale(left_out))
+        return PairReferences(self, tuple(places), bordered_scale(left_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class PairReferences:
 
     pairs: Pairs
     places: tuple[int, ...]
-    scale: RobustScale
+    scale: BorderedScale
 
     def oddness(self, picture: Description) -> np.ndarray:
         """How unlike the references each patch is, (h, w) float32, robust z-scores."""

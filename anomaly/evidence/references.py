@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.border_scale import BorderedScale, bordered_scale
 from anomaly.evidence.descriptions import Description
-from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 
 BANK = 16384  # patches that are kept: ten pictures of 40 x 40 whole, larger sets by a coreset
 POOL = 4  # times BANK: as many patches are drawn before the coreset is chosen among them
@@ -108,8 +108,9 @@ class References:
     """One to a few hundred good pictures, and how odd a picture's patches are beside them.
 
     `oddness` is in robust z-scores of the references' own distances to each other (leave-one-out), so that the same
-    number means the same oddness for any part. With one reference its left and right half are compared with each
-    other instead, which overstates how far good patches lie apart where the halves differ: scores are then lower.
+    number means the same oddness for any part; along the border by those there, see `border_scale`. With one reference
+    its left and right half are compared with each other instead, which overstates how far good patches lie apart where
+    the halves differ: scores are then lower.
     A picture that is a reference itself (by content) is never compared with its own copy. The order of the
     references does not matter. Raises `SteerAnomalyError` without references or for unequal channels.
     """
@@ -127,7 +128,7 @@ class References:
         self.contents = {one.content: number for number, one in enumerate(references)}
         self._way: Way = way(references)
         self.left_out = _left_out(references, self._way, way)
-        self.scale = robust_scale(self.left_out)
+        self.scale = bordered_scale(self.left_out)
 
     @classmethod
     def of_arrays(cls, contents: Sequence[str], arrays: Mapping[str, np.ndarray]) -> References:
@@ -154,7 +155,7 @@ class References:
         again._way = MemoryBank.of_arrays(patches, owners)
         maps = np.split(flat, np.cumsum(counts)[:-1])
         again.left_out = [one.reshape(grid) for one, grid in zip(maps, grids, strict=True)]
-        again.scale = RobustScale(*map(float, arrays["scale"]))
+        again.scale = BorderedScale.of_array(arrays["scale"])
         return again
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -164,7 +165,7 @@ class References:
         return self._way.to_arrays() | {
             "left_out": np.concatenate([one.ravel() for one in self.left_out]),
             "grids": np.array([one.shape for one in self.left_out], np.int32),
-            "scale": np.array([self.scale.centre, self.scale.width]),
+            "scale": self.scale.to_array(),
         }
 
     def __len__(self) -> int:
