@@ -63,7 +63,8 @@ if TYPE_CHECKING:
 class Inspector:
     """Finds defects with one model and one set of prompts.
 
-    `model` is `nano`, a published model's name, a checkpoint file or folder, or a loaded `SteerViT`, which stays as
+    `model` is `nano`, a published model's name, a checkpoint file or folder, a bundle that `steer-anomaly export` wrote
+    (its settings are fixed, and it needs no torch), or a loaded `SteerViT`, which stays as
     it is: omega, precision, device and prompts belong to the inspector.
     `prompts` is a set's name, a file, or a `PromptSet`. `omega` scales the text's influence (1 as trained).
     `activation`, `smooth` (Gaussian sigma in pixels of the model's image) and `scales` (such as "1,2": whole

@@ -119,9 +119,9 @@ def main(model: str, resolution: int | None, repeats: int, batches: str, ensembl
               f"{threads.chosen()} threads, median of {repeats}; peak fp32 {peaks['fp32'] / 1e9:.0f}, bf16 "
               f"{peaks['bf16'] / 1e9:.0f} GFLOP/s\n")  # fmt: skip
         print(
-            "| way | batch | s per image | of torch fp32 | share of peak | largest difference | rank correlation |"
+            "| way | batch | s per image | of torch fp32 | CPU s | share of peak | largest difference | rank |"
         )
-        print("|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|")
         for batch in map(int, batches.split(",")):
             measured(ways, tiles_of(inspector, batch), repeats, work, peaks)
 
@@ -131,23 +131,25 @@ def measured(
 ) -> None:
     """Time every way on the same tiles, by turns, and print its rows."""
     maps = {name: run(tiles) for name, run in ways.items()}  # warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, run in ways.items():
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             run(tiles)
-            seconds[name].append((time.perf_counter() - began) / len(tiles))
+            ended = time.perf_counter(), time.process_time()
+            seconds[name].append(tuple((b - a) / len(tiles) for a, b in zip(began, ended, strict=True)))
     base = next(iter(ways))
     for name in ways:
-        mid = statistics.median(seconds[name])
-        ratio = statistics.median(b / a for a, b in zip(seconds[base], seconds[name], strict=True))
+        mid, cpu = (statistics.median(one[k] for one in seconds[name]) for k in (0, 1))
+        ratio = statistics.median(b[0] / a[0] for a, b in zip(seconds[base], seconds[name], strict=True))
         share = work / mid / peaks["bf16" if name.endswith("bf16") else "fp32"]
         difference = float(np.abs(maps[name] - maps[base]).max())
         rank = np.mean(
             [correlation(a, b) for a, b in zip(maps[name].mean(1), maps[base].mean(1), strict=True)]
         )
         print(
-            f"| {name} | {len(tiles)} | {mid:.3f} | {ratio:.2f} | {share:.0%} | {difference:.1e} | {rank:.6f} |"
+            f"| {name} | {len(tiles)} | {mid:.3f} | {ratio:.2f} | {cpu:.3f} | {share:.0%} | {difference:.1e} | "
+            f"{rank:.6f} |"
         )
 
 
