@@ -30,7 +30,7 @@ FORMAT, VERSION = "steering-vector", "1"
 class SteeringVector:
     """One direction per place: `layers` (D,) by block number, added to image tokens before that block.
 
-    Numbers from the trunk's depth on are late layers, after the last block. In a decoder (`anomaly.multimodal`) a
+    Numbers from the trunk's depth on are late layers, after the last block. In the decoder of a language model a
     layer's direction is added to its output.
 
     `text` (C,) is added to the text tokens that the connector gives, if there. `provenance` says what it was made
