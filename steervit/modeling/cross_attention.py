@@ -71,9 +71,9 @@ class FoldedText:
         """Single prompts, of any number of heads, as a list; those of fewer get heads that add nothing."""
         most = max(one.heads for one in prompts)
         same = [one._with_heads(most) for one in prompts]
-        return cls(
-            *(torch.cat([getattr(one, name) for one in same]) for name in ("score", "bias", "value")), most
-        )
+        columns = zip(*((one.score, one.bias, one.value) for one in same), strict=True)
+        score, bias, value = (torch.cat(one) for one in columns)
+        return cls(score, bias, value, most)
 
     def _with_heads(self, heads: int) -> FoldedText:
         tokens = self.value.shape[1] // self.heads
