@@ -58,7 +58,7 @@ def page(browser, address):
     """A page that fails the test for errors on its console and for requests that leave the service."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     made, wrong = context.new_page(), []
-    made.set_default_timeout(60_000)
+    made.set_default_timeout(120_000)
     made.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("request", lambda asked: wrong.append(asked.url) if not ours(asked.url, address[0]) else None)
@@ -86,7 +86,7 @@ def send(address, path, profile):
         f"{address}/v1/inspect",
         files={"image": (path.name, path.read_bytes())},
         data={"profile": profile},
-        timeout=60,
+        timeout=180,
     )
     assert answer.status_code == 200, answer.text
     return answer.json()

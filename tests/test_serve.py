@@ -70,7 +70,7 @@ def service(parts, tmp_path_factory):
         yield made
 
 
-def wait(done, seconds=60):
+def wait(done, seconds=180):
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until, "it took too long"
@@ -301,9 +301,17 @@ class Process:
         self.process.wait(60)
         self.process.stdout.close()
 
+    def is_ready(self):
+        import httpx
+
+        try:
+            return httpx.get(f"{self.address}/readyz", timeout=60).status_code == 200
+        except httpx.HTTPError:  # not yet
+            return False
+
     def end(self, number):
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 def documented(language):
@@ -322,7 +330,7 @@ def test_killed_it_keeps_what_was_answered_and_stopped_it_finishes_what_it_has(p
 
     def ask(address, path):
         try:
-            answer = httpx.post(f"{address}/v1/inspect", files=[sent(path)], data=choice, timeout=60)
+            answer = httpx.post(f"{address}/v1/inspect", files=[sent(path)], data=choice, timeout=180)
         except httpx.HTTPError:
             return
         codes.append(answer.status_code)
@@ -330,7 +338,7 @@ def test_killed_it_keeps_what_was_answered_and_stopped_it_finishes_what_it_has(p
             told.append(answer.json()["id"])
 
     with Process(profiles) as running:
-        wait(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
+        wait(running.is_ready)
         threads = [threading.Thread(target=ask, args=(running.address, files[i % 3])) for i in range(6)]
         for one in threads:
             one.start()
@@ -342,7 +350,7 @@ def test_killed_it_keeps_what_was_answered_and_stopped_it_finishes_what_it_has(p
         assert set(told) <= {one["id"] for one in store.parts(limit=1000)}
     before, asked = len(told), 3
     with Process(profiles) as running:
-        wait(lambda: httpx.get(f"{running.address}/readyz").status_code == 200)
+        wait(running.is_ready)
         client_and_curl(running.address, tmp_path)
         threads = [threading.Thread(target=ask, args=(running.address, files[i % 3])) for i in range(asked)]
         for one in threads:
@@ -368,7 +376,7 @@ def client_and_curl(address, folder):
     for one in lines:
         command = shlex.split(one.replace("http://127.0.0.1:8000", address))
         done = subprocess.run(
-            [*command, "-s", "--fail"], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [*command, "-s", "--fail"], cwd=ROOT, capture_output=True, text=True, timeout=180
         )
         assert done.returncode == 0, done.stderr
         assert "verdict" in done.stdout
