@@ -79,7 +79,8 @@ CUP = "categories: {cup: {object: cup}}\n"
         (CARD + "categories: {cup: {good: 3}}", "category cup: expected the key object"),
         (
             CARD.replace("mvtec", "odd") + CUP,
-            "layout to be one of mvtec, visa, mvtec-ad-2, pairs, core, genecis, pods, mosaic, probe, ade20k, refcocog, got 'odd'",
+            "layout to be one of mvtec, visa, mvtec-ad-2, pairs, core, genecis, pods, mosaic, probe, ade20k, "
+            "refcocog, got 'odd'",
         ),
         (CARD.replace("restricted", "restrict") + CUP, "key 'licence.restrict', did you mean restricted"),
         (CARD, "expected the key categories with a product"),

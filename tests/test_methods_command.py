@@ -32,7 +32,9 @@ def test_a_baseline_stands_in_the_same_table_under_its_name(parts, tmp_path):
     out = tmp_path / "out"
     screen = run("eval", "folder", "--root", parts, "--method", "mahalanobis", "--out", out)
     metrics = json.loads((out / "metrics.json").read_text())
-    assert "model mahalanobis, baseline mahalanobis, zero-shot" in screen and metrics["model"] == "mahalanobis"
+    assert (
+        "model mahalanobis, baseline mahalanobis, zero-shot" in screen and metrics["model"] == "mahalanobis"
+    )
     assert metrics["setting"] == "zero-shot" and metrics["settings"]["method"] == "mahalanobis"
     assert (
         0 <= metrics["categories"]["screw"]["pro"] <= 1 and "mahalanobis" in (out / "report.html").read_text()

@@ -58,8 +58,10 @@ def test_other_commands_know_their_options(command):
     while words and hasattr(group, "commands") and words[0] in group.commands:
         group = group.commands[words.pop(0)]
     assert group is not main, f"{command}: no such command"
-    if words and hasattr(group, "commands"):
-        group = group.commands["make"]  # `archive INPUTS` is short for it
+    if words and hasattr(
+        group, "commands"
+    ):  # `archive INPUTS` and `train RECIPE` are short for one of the group's
+        group = group.commands[{"archive": "make", "train": "run"}[group.name]]
     known = {name for parameter in group.params for name in parameter.opts} | {"--help", "-h"}
     assert {word for word in words if word.startswith("--")} <= known
 

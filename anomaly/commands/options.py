@@ -129,7 +129,8 @@ def make_inspector(
         options["scales"] = tiles
     options["ensemble"] = None if options.get("ensemble", "exact") == "exact" else options["ensemble"]
     options["least"] = Least.of(min_area, min_size, mm_per_pixel)
-    bundled = is_bundle(options["model"])  # it has prompts of its own, judges pictures alone, and may have no torch
+    # A bundle has prompts of its own, judges pictures alone, and may have no torch.
+    bundled = is_bundle(options["model"])
     cores.use(threads, torch_too=not bundled)
     chosen = prompts.from_texts(texts) if texts else prompts.load(prompt_set or "default")
     if chosen.without_object:

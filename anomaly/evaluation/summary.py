@@ -122,7 +122,8 @@ def _count_notes(card: Card, results: list[CategoryResult]) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """One line for the head of every output: what was evaluated, by what, and whether it is all of it."""
-    plain = summary.setting == ZERO_SHOT and not summary.settings.get("method")  # a baseline always says which it is
+    # A baseline always says which it is.
+    plain = summary.setting == ZERO_SHOT and not summary.settings.get("method")
     known = "" if plain else f", {setting_in_words(summary)}"
     return f"{summary.title}, model {summary.model}{known}: {verdict(summary)}"
 
