@@ -1,14 +1,14 @@
 # steer-anomaly on a CPU: an unprivileged user, a root file system that may be read-only, everything that changes in /data.
 #
-#   docker build -t steer-anomaly --build-arg TORCH_INDEX=URL .
+#   docker build -t steer-anomaly --build-arg TORCH="OPTIONS" .
 #
-# URL is the index that the selector on pytorch.org shows for "Linux, Pip, CPU"; without it pip brings 6.4 GB of CUDA
-# libraries that a CPU never uses. docs/line.md has the Compose file, and what to do instead of `serve`.
+# OPTIONS is what the selector on pytorch.org shows for "Linux, Pip, CPU" after `torch torchvision`; without it pip brings
+# 6.4 GB of CUDA libraries that a CPU never uses. docs/line.md has the Compose file, and what to do instead of `serve`.
 FROM python:3.12-slim AS build
-ARG TORCH_INDEX=""
+ARG TORCH=""
 RUN python -m venv /opt/steer-anomaly
 ENV PATH=/opt/steer-anomaly/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --index-url "$TORCH_INDEX" torch torchvision; fi
+RUN pip install torch torchvision $TORCH
 WORKDIR /source
 COPY . .
 RUN pip install ".[line,serve]" && python -m compileall -q /opt/steer-anomaly

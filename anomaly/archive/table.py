@@ -150,15 +150,6 @@ def read_run(place: Place) -> dict[str, Any]:
     return run
 
 
-def is_table(text: str) -> bool:
-    """Whether there is a table at this path or URL."""
-    try:
-        read_run(Place(text))
-    except (SteerAnomalyError, OSError, ValueError):
-        return False
-    return True
-
-
 def _unequal(place: Place, chapter: int, wanted: int, there: pa.ChunkedArray) -> str:
     return (
         f"expected a row for each of the {wanted} images of {chapter_name(chapter)}, got {len(there)} rows of "

@@ -15,7 +15,14 @@ from anomaly.commands import exit_codes
 from anomaly.commands.archived import progress_bar, report, tell_estimate
 from anomaly.commands.extras import need
 from anomaly.commands.inspect import run_info
-from anomaly.commands.options import inspection_options, make_inspector, size_options
+from anomaly.commands.options import (
+    gate_option,
+    inspection_options,
+    make_inspector,
+    object_option,
+    profile_option,
+    size_options,
+)
 from anomaly.commands.profiles import profiled_inspector, read_profile, typed
 from anomaly.commands.sections import SectionedCommand, in_section
 
@@ -90,13 +97,8 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
 3 images without a result (with --max-errors: more than that), 0 done.""",
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-@files("--object", "part", metavar="NAME", help="What the part is called: bottle, metal nut.  [required]")
-@files(
-    "--profile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What `steer-anomaly calibrate` wrote: fixes the part and all that decides a verdict.",
-)
+@object_option
+@profile_option
 @files("--out", metavar="TABLE", help="Folder or URL of the table.  [required but for --dry-run]")
 @files("--column", metavar="NAME", help="Column of paths, where an input is a table (Parquet or CSV).")
 @files(
@@ -147,7 +149,7 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
 @engines("--price", type=click.FloatRange(0), metavar="COST", help="With --dry-run: of a worker's hour.")
 @inspection_options
 @size_options
-@verdict("--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too.")
+@gate_option
 @click.pass_context
 def make(
     context: click.Context,

@@ -157,8 +157,7 @@ def camera(
     )
     click.echo(f"{frames.seen} frames, {taken} {kept}; {frames.dropped} frames dropped")
     if station is not None and not stop.is_set():
-        drifted = station.followed is not None and station.followed.drift.alarm
-        sys.exit(exit_code(station.folder.counts(), drifted))
+        sys.exit(exit_code(station))
 
 
 def _trigger(stack: ExitStack, kind: str, interval: float, share: float, port: int) -> Trigger:

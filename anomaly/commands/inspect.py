@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly.commands import exit_codes
-from anomaly.commands.options import inspection_options, make_inspector, size_options
+from anomaly.commands.options import (
+    gate_option,
+    inspection_options,
+    make_inspector,
+    object_option,
+    profile_option,
+    size_options,
+)
 from anomaly.commands.profiles import profiled_inspector
 from anomaly.commands.sections import SectionedCommand, in_section
 
@@ -47,13 +54,8 @@ Exit codes; where several apply, the first of this list:
     0 done""",
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-@files("--object", "part", metavar="NAME", help="What the part is called: bottle, metal nut.  [required]")
-@files(
-    "--profile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What `steer-anomaly calibrate` wrote: fixes the part and all that decides a verdict.",
-)
+@object_option
+@profile_option
 @files("--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results.")
 @files("--overwrite", is_flag=True, help="Delete the results of another run in --out first.")
 @files(
@@ -66,7 +68,7 @@ Exit codes; where several apply, the first of this list:
 @files("--quiet", is_flag=True, help="No progress bar.")
 @inspection_options
 @size_options
-@verdict("--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too.")
+@gate_option
 @verdict("--fail-on-defect", is_flag=True, help="Exit with 1 when a defect is found, for scripts.")
 @click.pass_context
 def inspect(

@@ -23,6 +23,34 @@ asked, verdict, model, machine = (
     in_section(title) for title in ("What to look for", "Verdict", "Model", "Machine")
 )
 
+files = in_section("Input and output")
+
+# What several commands ask for by themselves, in the same words.
+object_option = files(
+    "--object", "part", metavar="NAME", help="What the part is called: bottle, metal nut.  [required]"
+)
+profile_option = files(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What `steer-anomaly calibrate` wrote: fixes the part and all that decides a verdict.",
+)
+gate_option = verdict(
+    "--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too."
+)
+
+
+def sink_option(option: Callable[..., Any]) -> Callable:
+    """`--sink`, in the section of `option`."""
+    return option(
+        "--sink",
+        "sinks",
+        multiple=True,
+        metavar="URL",
+        help="Where verdicts go: mqtt://HOST/TOPIC, https://..., csv:FILE, modbus://HOST. May be repeated.",
+    )
+
+
 _OPTIONS = (
     asked("--prompts", "prompt_set", metavar="SET_OR_FILE",
           help="Prompt set by name or file (`steer-anomaly prompts list`).  [default: default]"),

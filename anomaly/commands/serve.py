@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from anomaly.commands.extras import need
+from anomaly.commands.options import sink_option
 from anomaly.commands.sections import SectionedCommand, in_section
 
 files, network, limit, machine = (
@@ -45,13 +46,7 @@ docs/serve.md shows the rest: a client, tokens, feedback, versions.""",
     metavar="N",
     help="Photographs of so many parts are kept; results, and pictures in use, always.",
 )
-@files(
-    "--sink",
-    "sinks",
-    multiple=True,
-    metavar="URL",
-    help="Where verdicts go: mqtt://HOST/TOPIC, https://..., csv:FILE, modbus://HOST. May be repeated.",
-)
+@sink_option(files)
 @network(
     "--host",
     default="127.0.0.1",

@@ -16,7 +16,13 @@ import click
 
 from anomaly.commands import exit_codes
 from anomaly.commands.inspect import NoVerdict, run_info
-from anomaly.commands.options import inspection_options, make_inspector
+from anomaly.commands.options import (
+    gate_option,
+    inspection_options,
+    make_inspector,
+    profile_option,
+    sink_option,
+)
 from anomaly.commands.profiles import profiled_inspector
 from anomaly.commands.sections import in_section
 
@@ -47,19 +53,17 @@ class Size(click.ParamType):
 
 
 _OPTIONS = (
-    files("--profile", type=click.Path(path_type=Path), metavar="FILE",
-          help="What `steer-anomaly calibrate` wrote: fixes the part and all that decides a verdict."),
+    profile_option,
     files("--object", "part", metavar="NAME", help="Without a profile: what the part is called. Needs a threshold."),
     files("--out", default="steer-anomaly-out", show_default=True, metavar="DIR", help="Folder for the results."),
     files("--save", type=click.Choice(["all", "defects", "none"]), default="all", show_default=True,
           help="Of which images heatmap, mask and overlay are written."),
     files("--quiet", is_flag=True, help="No line per image."),
-    after("--sink", "sinks", multiple=True, metavar="URL",
-          help="Where verdicts go: mqtt://HOST/TOPIC, https://..., csv:FILE, modbus://HOST. May be repeated."),
+    sink_option(after),
     after("--keep-days", type=click.FloatRange(min=0, min_open=True), metavar="N",
           help="Delete maps and previews after so many days; never the journal."),
     after("--keep-bytes", type=Size(), metavar="SIZE", help="Delete the oldest maps and previews beyond this size."),
-    verdict("--no-gate", is_flag=True, help="With --profile: judge photographs that look unfit, too."),
+    gate_option,
 )  # fmt: skip
 
 
@@ -192,11 +196,12 @@ def show(row: ImageRow, root: Path) -> None:
     click.echo(f"{line}  {row.error}" if row.error else line)
 
 
-def exit_code(counts: dict[str, int], drifted: bool) -> int:
+def exit_code(station: Station) -> int:
     """Of a line that ended by itself: as `inspect` without --fail-on-defect."""
+    counts = station.folder.counts()
     if counts["unfit"]:
         return exit_codes.UNFIT
-    if drifted:
+    if station.followed is not None and station.followed.drift.alarm:
         return exit_codes.DRIFT
     return exit_codes.FAILED_IMAGES if counts["unreadable"] + counts["failed"] else exit_codes.OK
 

@@ -110,13 +110,12 @@ def watch(
         open_station(inspector, part, asked, root, "watch", forget, sorter=sorter) as station,
     ):
         _watch(station, stop, root, asked, once, poll, settle, sorter.folders if sorter else ())
-        counts = station.folder.counts()
-        drifted = station.followed is not None and station.followed.drift.alarm
+        counts, ended = station.folder.counts(), exit_code(station)
     named = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "none"
     click.echo(
         f"{sum(counts.values())} images judged: {named}; report: {asked.out.resolve() / 'report.html'}"
     )
-    sys.exit(exit_code(counts, drifted) if once else 0)
+    sys.exit(ended if once else 0)
 
 
 def _watch(

@@ -14,10 +14,8 @@ from anomaly.inspection import Inspection
 from anomaly.line.store import now
 from anomaly.line.uploaded import levels_png, packed
 from anomaly.pictures.encode import to_float_tiff, to_mask_png
-from anomaly.pictures.overlay import ColorScale, outlines
+from anomaly.pictures.overlay import ColorScale, drawable, outlines
 from anomaly.runs.company_previews import said_at_highest
-
-MOST_POINTS = 1_200  # of outlines that the page draws
 
 
 class Region(BaseModel):
@@ -149,7 +147,7 @@ def record_of(
         "regions": [asdict(region) for region in found.regions],
         "unfit": list(found.unfit),
         "evidence": said_at_highest(found),
-        "outlines": _few(outlines(found.mask)),
+        "outlines": drawable(outlines(found.mask)),
         "look": asdict(found.look) if found.look else None,
         "scale": scale.to_dict(),
         "model": found.model,
@@ -184,14 +182,3 @@ def maps_of(found: Inspection) -> dict[str, str]:
     """Heatmap and mask in base64."""
     files = {"heatmap_tiff": to_float_tiff(found.heatmap), "mask_png": to_mask_png(found.mask)}
     return {name: base64.b64encode(data).decode() for name, data in files.items()}
-
-
-def _few(polygons: list[list[int]]) -> list[list[int]]:
-    kept: list[list[int]] = []
-    points = 0
-    for polygon in polygons:
-        points += len(polygon) // 2
-        if points > MOST_POINTS and kept:
-            break
-        kept.append(polygon)
-    return kept

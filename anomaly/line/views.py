@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
-import jinja2
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -16,10 +15,12 @@ from anomaly import __version__
 from anomaly.line.access import COOKIE, same, session_of
 from anomaly.line.limits import Refusal
 from anomaly.line.routes import service_of
+from anomaly.report.html import environment
 
 PAGES = "anomaly.line.templates"
 STATIC = {  # file -> (package, media type)
     "report.css": ("anomaly.report.templates", "text/css"), "line.css": (PAGES, "text/css"),
+    "nodes.js": ("anomaly.report.templates", "text/javascript"),
     "shared.js": (PAGES, "text/javascript"), "live.js": (PAGES, "text/javascript"),
     "part.js": (PAGES, "text/javascript"), "profile.js": (PAGES, "text/javascript"),
     "icon.svg": (PAGES, "image/svg+xml"),
@@ -94,7 +95,7 @@ async def let_in(request: Request) -> Response:
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     text = (
-        _environment()
+        environment("anomaly.line")
         .get_template(template)
         .render(
             version=__version__,
@@ -105,17 +106,6 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
         )
     )
     return HTMLResponse(text, status, headers={"cache-control": "no-store"})
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("anomaly.line", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
 
 
 @cache

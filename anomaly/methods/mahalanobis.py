@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 
-from anomaly.methods.method import Asked, Found
-from anomaly.methods.zero_shot import ZeroShot
+from anomaly.methods.method import Found
+from anomaly.methods.zero_shot import Weightless
 
 SIDE = 256  # px at which the picture is seen
 EPSILON = 1e-3  # added to the variances
 
 
-class PixelMahalanobis(ZeroShot):
+class PixelMahalanobis(Weightless):
     """Of colours, smoothed, and the grey gradient's length at three scales."""
 
     name, about = "mahalanobis", "Mahalanobis distance of colours and gradients within the picture"
     smooth, peak = 2.0, True
-
-    def __init__(self, asked: Asked) -> None:
-        pass
-
-    def describe(self) -> dict[str, Any]:
-        """See `Method`."""
-        return {"model": "none", "hashes": {}}
 
     def find(self, image: np.ndarray, object: str) -> Found:
         """See `Method`."""

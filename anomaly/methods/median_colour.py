@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from anomaly.methods.method import Asked, Found
-from anomaly.methods.zero_shot import ZeroShot
+from anomaly.methods.method import Found
+from anomaly.methods.zero_shot import Weightless
 
 
-class MedianColour(ZeroShot):
+class MedianColour(Weightless):
     """See the module; reads neither text nor weights."""
 
     name, about = "median-colour", "distance of each pixel from the picture's median colour"
     smooth, peak = 2.0, True
-
-    def __init__(self, asked: Asked) -> None:
-        pass
-
-    def describe(self) -> dict[str, Any]:
-        """See `Method`."""
-        return {"model": "none", "hashes": {}}
 
     def find(self, image: np.ndarray, object: str) -> Found:
         """See `Method`."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from anomaly.errors import SteerAnomalyError
+from anomaly.methods.method import Asked
 
 
 class ZeroShot:
@@ -23,3 +24,14 @@ class ZeroShot:
     def fitted(self, images: Sequence[np.ndarray], object: str) -> Any:
         """See `Method`."""
         raise SteerAnomalyError(f"{self.name} compares with no good pictures: leave --shots away")
+
+
+class Weightless(ZeroShot):
+    """A method of pixels alone: reads neither text nor weights."""
+
+    def __init__(self, asked: Asked) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        """See `Method`."""
+        return {"model": "none", "hashes": {}}

@@ -16,6 +16,7 @@ THRESHOLD_LEVEL = 128
 OUTLINE_RGB = (0, 255, 220)
 _SMALL_REGION = 14  # px in the overlay; smaller regions get a ring, or nobody would find them
 _MAX_OUTLINES = 200
+_DRAWN_POINTS = 1_200  # of outlines on a page
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,18 @@ def outlines(mask: np.ndarray) -> list[list[int]]:
     polygons = [cv2.approxPolyDP(points, tolerance, True).astype(int).ravel().tolist() for points in found]
     order = sorted(range(len(found)), key=lambda i: -cv2.arcLength(found[i], True))
     return [polygons[i] for i in order[:_MAX_OUTLINES]]
+
+
+def drawable(polygons: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """As many polygons, longest first, as stay within a number of points that browsers draw at once; one at least."""
+    kept: list[Sequence[int]] = []
+    points = 0
+    for polygon in polygons:
+        points += len(polygon) // 2
+        if points > _DRAWN_POINTS and kept:
+            break
+        kept.append(polygon)
+    return kept
 
 
 def draw_overlay(

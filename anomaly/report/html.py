@@ -1,4 +1,4 @@
-"""The one place where a page is made from a template of this folder. Knows nothing of what a page shows."""
+"""The one place where a page is made from a template. Knows nothing of what a page shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def render(template: str, **values: Any) -> str:
     jinja's error for a missing template is an `OSError`.
     """
     try:
-        return _environment().get_template(template).render(**values)
+        return environment("anomaly.report").get_template(template).render(**values)
     except jinja2.TemplateError as error:
         reason = f"{type(error).__name__}: {error}"
         raise SteerAnomalyError(
@@ -27,9 +27,10 @@ def render(template: str, **values: Any) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment(package: str) -> jinja2.Environment:
+    """Makes pages of the templates of `package`, in its folder `templates`: texts are escaped, none may be missing."""
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("anomaly.report", "templates"),
+        loader=jinja2.PackageLoader(package, "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

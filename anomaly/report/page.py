@@ -16,7 +16,7 @@ import numpy as np
 
 from anomaly.inspection import Region
 from anomaly.pictures.encode import to_image, to_jpeg
-from anomaly.pictures.overlay import THRESHOLD_LEVEL, heat_layer, shrink
+from anomaly.pictures.overlay import THRESHOLD_LEVEL, drawable, heat_layer, shrink
 from anomaly.report.html import render
 from anomaly.runs.rows import ImageRow
 from anomaly.runs.saving import save
@@ -39,7 +39,7 @@ _OPTIONAL = (
     "ended",
     "seconds",
 )
-_MAX_REGIONS, _MAX_POINTS = 40, 1_200
+_MAX_REGIONS = 40
 
 
 def write_report(out: Path, run: dict[str, Any], rows: list[ImageRow], again: bool = False) -> Path:
@@ -116,7 +116,7 @@ def _entry(row: ImageRow) -> dict[str, Any]:
         "m": row.milliseconds,
         "c": len(row.regions),
         "r": [_region(region) for region in row.regions[:_MAX_REGIONS]],
-        "o": _first_outlines(row.outlines),
+        "o": drawable(row.outlines),
         "j": row.mm_per_pixel,
         "a": row.p_value,
         "k": list(row.parts.items()),
@@ -129,18 +129,6 @@ def _entry(row: ImageRow) -> dict[str, Any]:
 def _region(region: Region) -> list[float]:
     x, y = (round(value) for value in region.centroid_xy)
     return [region.area, *region.box_xyxy, x, y, float(f"{region.peak:.5g}")]
-
-
-def _first_outlines(polygons: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    """As many polygons, longest first, as stay within a number of points that browsers draw at once."""
-    kept: list[tuple[int, ...]] = []
-    points = 0
-    for polygon in polygons:
-        points += len(polygon) // 2
-        if points > _MAX_POINTS and kept:
-            break
-        kept.append(polygon)
-    return kept
 
 
 def _pictures(out: Path, name: str, side: int, heat_side: int, quality: int) -> dict[str, str]:

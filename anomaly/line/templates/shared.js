@@ -1,23 +1,9 @@
 "use strict";
-// What all pages share: making nodes (texts from outside are text, never markup), asking the service, drawing a part.
-const byId = (id) => document.getElementById(id);
+// What all pages share beside `nodes.js`: asking the service, drawing a part.
 const words = { defect: "Defect", ok: "OK", unfit: "Unfit", unjudged: "Unjudged" };
 const signs = { defect: "✕", ok: "✓", unfit: "?", unjudged: "–" };
-const share = (x) => x === null || x === undefined ? "–" : `${+(100 * x).toPrecision(2)} %`;
 const short = (x) => x === null || x === undefined ? "–" : String(+x.toPrecision(4));
 
-function make(tag, className, ...children) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.append(...children);
-  return node;
-}
-function draw(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
 function say(text) { byId("said").textContent = text; }
 
 async function ask(path, options = {}) {

@@ -5,7 +5,6 @@
 // side (base64), b count of other images,
 // z name of the most similar one, x the highest place beside the likest place there (base64).
 const all = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const scored = all.filter((e) => e.s !== null);
 const lowest = scored.reduce((a, e) => Math.min(a, e.s), Infinity);
 const highest = scored.reduce((a, e) => Math.max(a, e.s), -Infinity);
@@ -21,26 +20,12 @@ const showScore = (x, more = 0) => x === null ? "–" : x.toFixed(decimals + mor
 const { usual, maskThreshold, scale, least } = JSON.parse(byId("judging").textContent);
 const readableScore = (x) => x === null ? "–" : usual ? `${((x - usual[0]) / usual[1]).toFixed(1)} spreads` : showScore(x);
 const readable = (e) => e.s === null ? "" : readableScore(e.s);
-const showShare = (x) => `${+(100 * x).toPrecision(2)} %`;
 const promises = JSON.parse(byId("promises").textContent);  // [threshold, bound on false alarms, level that is outlined], highest first
 const promised = (x) => promises.filter(([t]) => t < x).map(([, bound]) => bound)[0] ?? null;
 const words = { defect: "Defect", ok: "OK", unfit: "Unfit", unjudged: "Unjudged", failed: "Failed", unreadable: "Unreadable" };
 const PAGE = 60;
 let wanted = "all", listed = [], shown = 0, open = -1, line = threshold ?? highest;
 
-// Everything from outside goes into the page as text, never as markup.
-function make(tag, className, ...children) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.append(...children);
-  return node;
-}
-function draw(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
 
 function picture(entry) {
   const pic = make("div", "pic");
@@ -197,7 +182,7 @@ function facts(entry) {
   if (entry.s === null) return;
   const table = make("table");
   if (entry.a !== null) {
-    row(table, "good parts that score as high (p-value)", showShare(entry.a));
+    row(table, "good parts that score as high (p-value)", share(entry.a));
     row(table, "raw score, raw threshold", `${showScore(entry.s)}, ${showScore(entry.t)}`);
   }
   row(table, "threshold", entry.t === null ? "–" : readableScore(entry.t));

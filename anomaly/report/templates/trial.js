@@ -121,7 +121,7 @@ function showCounts() {
   const [bad, judged] = [counts.defect ?? 0, (counts.defect ?? 0) + (counts.ok ?? 0)];
   byId("verdicts").textContent = judged ? `${bad} of ${judged}` : byId("verdicts").dataset.none;
   const bound = promised(line);
-  const most = promises.length ? (bound === null ? ", no promise about false alarms" : `, false alarms at most ${showShare(bound)}`) : "";
+  const most = promises.length ? (bound === null ? ", no promise about false alarms" : `, false alarms at most ${share(bound)}`) : "";
   const typed = `steer-anomaly judge ${byId("promises").dataset.out} --threshold ${line === threshold ? show(line) : showScore(line, 1)}`;
   const hits = scored.filter((e) => JUDGED.includes(e.v) && e.s >= line).length;
   byId("whatif").replaceChildren(`${hits} of ${scored.length} at or above ${readableScore(line)}${most}`);
