@@ -4,7 +4,8 @@
     python benchmarks/archive_memory.py --images 20000 --without-model
 
 Prints the memory of the driver and its workers together (PSS: what is shared counts once) at every 5 % of the images,
-and how much the last fifth has over the second. Linux only. `--minutes` ends it early and says how far it came.
+how much the last fifth has over the second, and the growth per 1,000 images: the slope of a line through all that was
+seen after the first fifth. Linux only. `--minutes` ends it early and says how far it came.
 """
 
 from __future__ import annotations
@@ -88,6 +89,16 @@ def watched(process: subprocess.Popen, table: Path, images: int, seconds: float)
     print(f"{done} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)")
     grown = late / early - 1
     print(f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {grown:+.1%}")
+    rows = rows_of_a_shard(table, images)
+    later = [(shards * rows / 1000, memory / 1e6) for shards, memory in seen if shards and memory][fifth:]
+    if len({thousands for thousands, _ in later}) > 1:
+        print(f"growth {slope(later):+.2f} MB per 1,000 images")
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """Of the line through the points with the least squares."""
+    x, y = zip(*points, strict=True)
+    return statistics.linear_regression(x, y).slope
 
 
 def rows_of_a_shard(table: Path, images: int) -> int:
