@@ -282,14 +282,50 @@ def test_a_runtime_that_is_not_installed_is_said(copy, monkeypatch):
         runtimes.open_graph(folder / "look.onnx", "openvino", "fp32", 1)
 
 
-def test_bf16_on_a_processor_without_it_is_refused(tmp_path, monkeypatch):
-    import openvino
+SIGNALLED = """
+import ctypes, gc, os, signal, sys
+from pathlib import Path
+from anomaly.bundle.runtimes import open_graph
 
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+def stack():
+    found = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.start, found.flags, found.size
+
+handled = []
+signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+before = stack()
+graphs = [open_graph(Path(sys.argv[1]), "openvino", "fp32", 1) for _ in range(2)]
+assert stack() == before, (stack(), before)
+graphs.pop(0)
+gc.collect()
+graphs.pop(0)
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+print(len(handled))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks as Linux has them")
+def test_openvino_leaves_signals_to_python(tiny):
+    _, out, _ = tiny
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(next(out.glob("*.xml")))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_bf16_on_a_processor_without_it_is_refused(tmp_path, monkeypatch):
     class Older:
         def get_property(self, device, name):
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", Older)
+    monkeypatch.setattr(runtimes, "openvino_core", Older)
     with pytest.raises(BundleError, match=r"bfloat16, and this one has FP32, INT8 only"):
         runtimes.open_graph(tmp_path / "steer.xml", "openvino", "bf16", 1)
 

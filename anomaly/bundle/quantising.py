@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from anomaly.bundle.contents import BundleError
+from anomaly.bundle.runtimes import in_own_thread
 
 TRUNK = (
     "trunk.blocks."  # stands in the names of the biases that are added to products with the trunk's weights
@@ -44,7 +45,7 @@ def quantise(path: Path, samples: Sequence[np.ndarray], converted: Path | None =
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if converted is not None:
-            _in_openvino(converted, chosen, samples)
+            in_own_thread(lambda: _in_openvino(converted, chosen, samples))
             return
         given = graph.graph.input[0].name
         kept = [one.name for one in graph.graph.node if one.op_type in PRODUCTS and one.name not in chosen]

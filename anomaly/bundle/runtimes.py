@@ -6,17 +6,45 @@ Each runtime is imported when a graph of its is opened, so a machine needs only 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from anomaly.bundle.contents import BundleError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+Made = TypeVar("Made")
 OF_THE_CPU = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what is not quantised stays float32
+
+
+def in_own_thread(make: Callable[[], Made]) -> Made:
+    """What `make` returns, called in a thread that ends with it.
+
+    OpenVINO's plugin for the CPU replaces the signal stack of the thread that loads it. Two that end in another order
+    than they began leave a freed one behind, and the next signal that Python handles (Ctrl-C, the end of a child)
+    ends the process.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO with its plugin for the CPU: one for the whole process, loaded by a thread of its own."""
+    import openvino
+
+    def load() -> Any:
+        core = openvino.Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+        return core
+
+    return in_own_thread(load)
 
 
 class Graph(Protocol):
@@ -73,9 +101,7 @@ class OpenVinoGraph:
     """By OpenVINO on the CPU. The precision is asked for: left alone, it takes bfloat16 where the processor has it."""
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = openvino_core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and "BF16" not in able:
             raise BundleError(
