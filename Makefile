@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 WORKERS ?= 2
+# A worker that dies is a failure; replaced, the others would wait for it for ever.
+SPREAD := -n $(WORKERS) --dist loadfile --max-worker-restart=0
 
 .PHONY: demo demo-line quick test lint types benchmarks clean
 
@@ -22,10 +24,10 @@ demo-line: $(INSTALLED)
 
 # No processes, no training: under a minute.
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not slow"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q $(SPREAD)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
