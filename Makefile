@@ -3,7 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 WORKERS ?= 2
-# A worker that dies is a failure; replaced, the others would wait for it for ever.
 SPREAD := -n $(WORKERS) --dist loadfile --max-worker-restart=0
 
 .PHONY: demo demo-line quick test lint types benchmarks clean

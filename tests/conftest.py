@@ -9,6 +9,12 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem):
+    """The run ends with a test process: pytest-xdist hands finished files out again, and waits for them for ever."""
+    pytest.exit(f"the process that ran {crashitem} died", returncode=1)
+
+
 @pytest.fixture(scope="module")
 def drawn_once(tmp_path_factory):
     """One torch thread, and a cache where the scenes of a whole test file are drawn once."""
