@@ -1,6 +1,6 @@
 """Measures the threshold that nano ships with, on rendered scenes that were not trained on.
 
-    python benchmarks/nano_threshold.py [--scenes 300] [--false-alarms 0.05]
+    python benchmarks/nano_threshold.py [--scenes 300] [--false-alarms 0.05] [--shiny]
 
 The threshold is the score that the given share of good scenes reaches; the mask threshold is the heatmap value
 with the best pixel F1 on defective scenes, never above it. Prints the
@@ -21,8 +21,9 @@ FIRST_SEED = 800_000  # training takes others: from 0, and from 2**30
 @click.option(
     "--false-alarms", default=0.05, show_default=True, help="Share of good scenes judged defective."
 )
+@click.option("--shiny", is_flag=True, help="Glass and bare metal alone.")
 @click.option("--model", default="nano", show_default=True)
-def main(scenes: int, false_alarms: float, model: str) -> None:
+def main(scenes: int, false_alarms: float, shiny: bool, model: str) -> None:
     """Print threshold, mask threshold, and what they give on held-out scenes."""
     from tqdm import tqdm
 
@@ -36,7 +37,7 @@ def main(scenes: int, false_alarms: float, model: str) -> None:
     seed = FIRST_SEED
     with tqdm(total=2 * scenes) as bar:
         while min(len(scores[False]), len(scores[True])) < scenes:
-            scene = render_scene(seed, 384)
+            scene = render_scene(seed, 384, shiny=shiny)
             seed += 1
             defective = bool(scene.kinds)
             if len(scores[defective]) >= scenes:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from steervit.nano.scenes import shards, vocabulary
-from steervit.nano.scenes.assortment import PARTS, any_recipe
+from steervit.nano.scenes import parts_shiny, shards, vocabulary
+from steervit.nano.scenes.assortment import EVERYTHING, PARTS
 from steervit.nano.scenes.camera import any_camera
 from steervit.nano.scenes.colours import name_colour
 from steervit.nano.scenes.defects import DEFECTS, any_kind, damage
@@ -16,6 +16,7 @@ from steervit.nano.scenes.patched import patched_scene
 from steervit.nano.scenes.photos import PhotoSource
 from steervit.nano.scenes.scene import render_scene
 from steervit.nano.scenes.sentences import KINDS, place_of, sentences
+from steervit.nano.scenes.shiny import SHINY, SHINY_DEFECTS
 from steervit.nano.scenes.stage import any_stage
 from steervit.nano.scenes.textures import TEXTURES, any_texture
 
@@ -74,20 +75,55 @@ def test_some_scenes_are_good_and_most_are_not(scenes):
     assert 4 <= good <= 30
 
 
+def test_shiny_scenes_are_the_same_again_and_have_good_twins():
+    shiny = [render_scene(seed, SIZE, shiny=True) for seed in range(40)]
+    again = render_scene(3, SIZE, shiny=True)
+    assert np.array_equal(again.image, shiny[3].image) and np.array_equal(again.defects, shiny[3].defects)
+    assert 2 <= sum(not scene.marks for scene in shiny) <= 20
+    assert {mark.kind for scene in shiny for mark in scene.marks} <= set(SHINY_DEFECTS)
+    assert {"bottle", "plate"} <= {scene.material for scene in shiny}
+    good = render_scene(3, SIZE, shiny=True, kinds=[])
+    assert not good.marks and good.object_name == shiny[3].object_name
+    assert all(sentences(scene, np.random.default_rng(0)) for scene in shiny)
+
+
+def test_glass_is_round_and_rust_is_brown():
+    part = parts_shiny.glass(np.random.default_rng(5), SIZE)
+    radius = np.hypot(*(np.indices((SIZE, SIZE)) - SIZE / 2)) / part.unit
+    assert part.alpha[radius < 0.95].min() > 0.9 and part.alpha[radius > 1.05].max() == 0
+    reddened = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        stage, camera = any_stage(rng, SIZE, None, SHINY), any_camera(rng)
+        before = stage.surface.albedo.copy()
+        mark = damage(rng, stage, camera, "discolouration", SHINY_DEFECTS)
+        if mark is not None:
+            inside = (stage.surface.albedo - before)[mark.mask].mean(0)
+            reddened.append(inside[0] - inside[2])
+    assert len(reddened) > 10 and np.mean(np.array(reddened) > 0) > 0.7
+
+
 def test_small_size_is_refused():
     with pytest.raises(ValueError, match="64 pixels or more, got 32"):
         render_scene(0, 32)
 
 
-@pytest.mark.parametrize("kind", list(DEFECTS))
-def test_defect_changes_pixels_inside_its_mask(kind):
+ALL_DEFECTS = [(DEFECTS, EVERYTHING, kind) for kind in DEFECTS] + [
+    (SHINY_DEFECTS, SHINY, kind)
+    for kind in SHINY_DEFECTS
+    if SHINY_DEFECTS[kind][0] is not DEFECTS[kind][0]  # one of its own
+]
+
+
+@pytest.mark.parametrize(("table", "assortment", "kind"), ALL_DEFECTS, ids=lambda value: str(value)[:20])
+def test_defect_changes_pixels_inside_its_mask(table, assortment, kind):
     """Inside, the picture changes several times more than outside; elsewhere it hardly changes at all."""
     found = 0
     for seed in range(80):
         rng = np.random.default_rng(seed)
-        stage, camera = any_stage(rng, SIZE, None), any_camera(rng)
+        stage, camera = any_stage(rng, SIZE, None, assortment), any_camera(rng)
         part, before = stage.part.copy(), stage.view.copy()
-        mark = damage(rng, stage, camera, kind)
+        mark = damage(rng, stage, camera, kind, table)
         if mark is None:
             assert np.array_equal(stage.view, before)
             continue
@@ -103,7 +139,9 @@ def test_defect_changes_pixels_inside_its_mask(kind):
     pytest.fail(f"only {found} visible defects of kind {kind} in 80 scenes")
 
 
-@pytest.mark.parametrize("texture", list(TEXTURES), ids=lambda texture: texture.__name__)
+@pytest.mark.parametrize(
+    "texture", list({**TEXTURES, **SHINY.textures}), ids=lambda texture: texture.__name__
+)
 def test_textures_are_finite_and_textured(texture):
     surface = texture(np.random.default_rng(3), SIZE)
     assert surface.albedo.shape == (SIZE, SIZE, 3)
@@ -114,7 +152,7 @@ def test_textures_are_finite_and_textured(texture):
     assert surface.name in vocabulary.words()["surfaces"]
 
 
-@pytest.mark.parametrize("recipe", list(PARTS), ids=lambda recipe: recipe.__name__)
+@pytest.mark.parametrize("recipe", list({**PARTS, **SHINY.parts}), ids=lambda recipe: recipe.__name__)
 def test_parts_cover_some_of_their_square(recipe):
     part = recipe(np.random.default_rng(4), SIZE)
     assert part.alpha.shape == (SIZE, SIZE)
@@ -126,7 +164,9 @@ def test_parts_cover_some_of_their_square(recipe):
 def test_everything_can_be_drawn():
     rng = np.random.default_rng(0)
     assert {any_kind(rng) for _ in range(1000)} == set(DEFECTS)
-    assert {any_recipe(rng) for _ in range(1500)} == set(PARTS)
+    assert {EVERYTHING.recipe(rng) for _ in range(1500)} == set(PARTS)
+    assert {SHINY.recipe(rng) for _ in range(200)} == set(SHINY.parts)
+    assert {any_kind(rng, SHINY_DEFECTS) for _ in range(1000)} == set(SHINY_DEFECTS) <= set(DEFECTS)
     assert len({any_texture(rng, 32).name for _ in range(400)}) > 20
 
 

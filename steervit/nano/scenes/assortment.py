@@ -1,11 +1,15 @@
-"""All recipes for parts, with how often each is drawn."""
+"""What scenes are made of: recipes for parts, and assortments of materials and parts, with how often each is drawn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from . import parts
 from . import parts_assemblies as assemblies
 from .fields import Rng
 from .parts import Part
+from .surface import Surface
+from .textures import TEXTURES, Texture
 
 PartRecipe = Callable[[Rng, int], Part]
 
@@ -37,10 +41,28 @@ PARTS: dict[PartRecipe, float] = {
     assemblies.chain: 0.4,
     assemblies.emblem: 0.7,
 }
-_CHOICES = tuple(PARTS)
-_WEIGHTS = tuple(weight / sum(PARTS.values()) for weight in PARTS.values())
 
 
-def any_recipe(rng: Rng) -> PartRecipe:
-    """A recipe, drawn by its weight."""
-    return _CHOICES[int(rng.choice(len(_CHOICES), p=_WEIGHTS))]
+@dataclass(frozen=True)
+class Assortment:
+    """Which materials and parts are drawn, and how often each; `photographed`: photographs may take their place."""
+
+    textures: Mapping[Texture, float]
+    parts: Mapping[PartRecipe, float]
+    photographed: bool = True
+
+    def texture(self, rng: Rng, size: int) -> Surface:
+        """A surface of any of its materials, `size` x `size` pixels."""
+        return _drawn(rng, self.textures)(rng, size)
+
+    def recipe(self, rng: Rng) -> PartRecipe:
+        """A recipe for a part, drawn by its weight."""
+        return _drawn(rng, self.parts)
+
+
+def _drawn(rng: Rng, weights: Mapping[Any, float]) -> Any:
+    total = sum(weights.values())
+    return list(weights)[int(rng.choice(len(weights), p=[weight / total for weight in weights.values()]))]
+
+
+EVERYTHING = Assortment(TEXTURES, PARTS)

@@ -1,6 +1,6 @@
 """All kinds of defects by name, painting one that can be seen, and the outline an annotator would draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +15,7 @@ from .marks import Edit, Spot, any_spot
 from .stage import Stage
 
 Recipe = Callable[[Rng, Stage, Spot], Edit | None]
+Table = Mapping[str, tuple[Recipe, float]]  # by kind: how it is painted, how often it is drawn
 
 # Name of each kind: its recipe and how often it is drawn.
 DEFECTS: dict[str, tuple[Recipe, float]] = {
@@ -41,9 +42,6 @@ DEFECTS: dict[str, tuple[Recipe, float]] = {
     "smear": (areas.smear, 0.8),
     "deformation": (areas.deformation, 0.9),
 }
-_WEIGHTS = np.array([weight for _, weight in DEFECTS.values()]) / sum(
-    weight for _, weight in DEFECTS.values()
-)
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,17 @@ class Mark:
     mask: Array
 
 
-def any_kind(rng: Rng) -> str:
-    return list(DEFECTS)[int(rng.choice(len(DEFECTS), p=_WEIGHTS))]
+def any_kind(rng: Rng, table: Table = DEFECTS) -> str:
+    """A kind of defect of `table`, drawn by its weight."""
+    weights = np.array([weight for _, weight in table.values()])
+    return list(table)[int(rng.choice(len(table), p=weights / sum(weights)))]
 
 
-def damage(rng: Rng, stage: Stage, camera: Camera, kind: str) -> Mark | None:
-    """Paint one defect of a kind onto the stage; None, and nothing painted, where it could not be seen."""
+def damage(rng: Rng, stage: Stage, camera: Camera, kind: str, table: Table = DEFECTS) -> Mark | None:
+    """Paint one defect of a kind onto the stage, by the recipe of `table`; None, and nothing painted, where it could
+    not be seen."""
     spot = any_spot(rng, stage)
-    edit = DEFECTS[kind][0](rng, stage, spot) if spot else None
+    edit = table[kind][0](rng, stage, spot) if spot else None
     if edit is None or not (edit.area > 0.3).any():
         return None
     window = _around(edit.area > 0.02, margin=16)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from . import parts, vocabulary
-from .assortment import PartRecipe, any_recipe
+from .assortment import EVERYTHING, Assortment, PartRecipe
 from .colours import colour
 from .fields import (
     Array,
@@ -68,14 +68,15 @@ class Stage:
         return np.clip(image, 0, 1)
 
 
-def any_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
+def any_stage(rng: Rng, size: int, photos: PhotoSource | None, assortment: Assortment = EVERYTHING) -> Stage:
+    """A stage of `size` x `size` pixels with a surface or with parts of the assortment, lit for its camera."""
     # With photographs, 4 scenes in 10 have one as their surface, background or foreign material.
-    photos = photos if chance(rng, 0.5) else None
+    photos = photos if chance(rng, 0.5) and assortment.photographed else None
     layout = rng.random()
     if layout < 0.45:
-        stage = surface_stage(rng, size, photos)
+        stage = surface_stage(rng, size, photos, assortment)
     else:
-        stage = parts_stage(rng, size, photos, tray=layout > 0.84)
+        stage = parts_stage(rng, size, photos, layout > 0.84, assortment)
     meter(rng, stage)
     return stage
 
@@ -96,12 +97,14 @@ def meter(rng: Rng, stage: Stage) -> None:
         stage.view = stage.look()
 
 
-def surface_stage(rng: Rng, size: int, photos: PhotoSource | None) -> Stage:
+def surface_stage(
+    rng: Rng, size: int, photos: PhotoSource | None, assortment: Assortment = EVERYTHING
+) -> Stage:
     """One material fills the picture, perhaps with a seam, a marking, an edge."""
     if photos is not None and chance(rng, 0.85):
         surface, shape = photos.surface(rng, size), "photograph"
     else:
-        surface = any_texture(rng, size)
+        surface = assortment.texture(rng, size)
         shape = surface.name
     if chance(rng, 0.25):
         add_marking(rng, surface)
@@ -183,14 +186,16 @@ def scatter(rng: Rng, ground: Surface) -> None:
     ground.albedo = mix(ground.albedo, colour(rng, pick(rng, ("food", "pale", "dark"))), specks)
 
 
-def parts_stage(rng: Rng, size: int, photos: PhotoSource | None, tray: bool) -> Stage:
+def parts_stage(
+    rng: Rng, size: int, photos: PhotoSource | None, tray: bool, assortment: Assortment = EVERYTHING
+) -> Stage:
     ground = background(rng, size, photos)
     if chance(rng, 0.15):
         scatter(rng, ground)
     light = any_light(rng, size)
     places, turns = (tray_places if tray else single_place)(rng, size)
     side = max(24, int(max(place.radius for place in places) * 2.1))
-    recipe = any_recipe(rng)
+    recipe = assortment.recipe(rng)
     sprites = make_sprites(rng, recipe, min(side, int(size * 1.3)), photos, len(places))
     layers = [paste(rng, sprites[i % len(sprites)], size, place, turns[i]) for i, place in enumerate(places)]
     part = np.zeros((size, size), np.float32)

@@ -79,7 +79,9 @@ def scene_shards(
         )
     defaults = {key: one.default for key, one in inspect.signature(rendered.read).parameters.items()}
     chosen = {**defaults, "processes": processes, **options}
-    drawing = rendered.Drawing(*(chosen[key] for key in ("size", "photos", "several", "good", "patched")))
+    drawing = rendered.Drawing(
+        *(chosen[key] for key in ("size", "photos", "several", "good", "patched", "shiny"))
+    )
     wanted = {key: chosen[key] for key in ("scenes", "processes")}
     try:
         return rendered.shards(options.get("root"), "train", drawing, index=index, **wanted), weight

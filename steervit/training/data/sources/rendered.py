@@ -23,6 +23,7 @@ from steervit.training.masks.run_length import MaskError, encode
 
 FIRST_SEVERAL_SEED = 1 << 30  # of scenes with several defects; others are numbered from 0
 FIRST_PATCHED_SEED = 3 << 29  # of pictures with areas exchanged
+FIRST_SHINY_SEED = 1 << 28  # of glass and bare metal, added to the above
 FIRST_VALIDATION_SEED = 1 << 31  # training scenes are never as many
 MOST_VALIDATION = 500  # scenes
 PER_SHARD = 100  # scenes drawn by one process at a time, and lost when it is interrupted
@@ -39,6 +40,7 @@ def read(
     several: bool = False,
     good: bool = False,
     patched: bool = False,
+    shiny: bool = False,
     stored: bool = False,
     processes: int = 1,
     index: Path | None = None,
@@ -50,11 +52,12 @@ def read(
     Drawing takes some 0.1 s per scene, so `stored` pays from the second use on. `photos` is a folder of
     photographs that materials may be cut from. With `several`, every scene has two to four defects, with
     `good` none: its scenes are twins of the others, number by number; with `patched`, areas of good pictures are
-    exchanged (`steervit.nano.scenes.patched`). Validation
+    exchanged (`steervit.nano.scenes.patched`); with `shiny`, which goes with any of these but the last, glass and
+    bare metal are drawn (`steervit.nano.scenes.shiny`). Validation
     scenes are never training's, and a tenth as many (at most 500). A sentence may name what is not there; its
     mask is empty. Raises FileNotFoundError without shards, ValueError for another split.
     """
-    drawing = Drawing(size, photos, several, good, patched)
+    drawing = Drawing(size, photos, several, good, patched, shiny)
     if root is None and not stored:
         return RenderedScenes(*_numbers(split, scenes, drawing), sentences_per_scene, drawing)
     index = index or default_folder()
@@ -65,19 +68,28 @@ def read(
 @dataclass(frozen=True)
 class Drawing:
     """How scenes are drawn: their side in pixels, photographs to cut materials from, several defects in each, or
-    none, or areas exchanged. Raises ValueError for two of these at once."""
+    none, or areas exchanged; glass and bare metal alone. Raises ValueError for two of several, good and patched at
+    once, and for patched with shiny."""
 
     size: int
     photos: Path | None = None
     several: bool = False
     good: bool = False
     patched: bool = False
+    shiny: bool = False
 
     def __post_init__(self) -> None:
-        if self.several + self.good + self.patched > 1:
+        if self.several + self.good + self.patched > 1 or (self.patched and self.shiny):
             raise ValueError(
-                "expected at most one of several, good and patched: make it sources of their own"
+                "expected at most one of several, good and patched, and shiny not with patched: make it sources "
+                "of their own"
             )
+
+    @property
+    def first_seed(self) -> int:
+        """The seed of the first scene for training."""
+        kind = FIRST_SEVERAL_SEED * self.several + FIRST_PATCHED_SEED * self.patched
+        return kind + FIRST_SHINY_SEED * self.shiny
 
     def scene(self, random: np.random.Generator) -> Any:
         """The next scene of `random`."""
@@ -87,7 +99,8 @@ class Drawing:
         photos = _photos(self.photos)
         if self.patched:
             return patched_scene(random, self.size, photos)
-        return render_scene(random, self.size, photos, [] if self.good else None, self.several)
+        kinds: list[str] | None = [] if self.good else None
+        return render_scene(random, self.size, photos, kinds, self.several, self.shiny)
 
 
 def shards(
@@ -104,7 +117,7 @@ def _numbers(split: str, scenes: int, drawing: Drawing) -> tuple[int, int]:
     if split not in ("train", "validation"):
         raise ValueError(f"expected the split train or validation of rendered scenes, got {split!r}")
     if split == "train":
-        return FIRST_SEVERAL_SEED * drawing.several + FIRST_PATCHED_SEED * drawing.patched, scenes
+        return drawing.first_seed, scenes
     return FIRST_VALIDATION_SEED, min(max(scenes // 10, 1), MOST_VALIDATION)
 
 
@@ -199,6 +212,7 @@ def _drawn_once(first: int, scenes: int, drawing: Drawing, processes: int, index
         drawing.several,
         drawing.good,
         drawing.patched,
+        drawing.shiny,
         PER_SHARD,
         _renderer_hash(),
     ]
