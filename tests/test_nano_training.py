@@ -23,8 +23,15 @@ from steervit.training.data.workers import run_all
 from steervit.training.dry_run import dry_run
 from steervit.training.logs import read_metrics
 from steervit.training.loop import Trainer
-from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss, shown_loss
-from steervit.training.optim import Average, set_trainable
+from steervit.training.losses import (
+    kinds_loss,
+    naming_loss,
+    overlap_loss,
+    presence_loss,
+    segmentation_loss,
+    shown_loss,
+)
+from steervit.training.optim import Average, parameter_groups, set_trainable
 from steervit.training.recipe import load
 from steervit.training.state import load_newest
 from steervit.training.step import SteeringStep
@@ -343,6 +350,35 @@ def test_training_can_start_from_a_trained_model(tmp_path):
     assert found[1][0] == pytest.approx(found[0][-1], abs=1e-3)
     with pytest.raises(ValueError, match="cross_attn_layers"):
         prepared(tmp_path, f"model.start={start}", "model.cross_attn_layers=[0, 2]")
+
+
+def test_the_overlap_loss_counts_a_thin_mask_as_much_as_a_wide_one():
+    logits = torch.tensor([[0.0, 0.0, -50.0, -50.0], [50.0, 50.0, 50.0, 50.0], [0.0, 0.0, 0.0, 0.0]])
+    covered = torch.tensor([[0.125, 0.0, 0.0, 0.0], [0.25, 0.5, 1.0, 0.3], [0.0, 0.0, 0.0, 0.0]])
+    by_hand = ((1 - 2 * 0.25 / (1.0 + 0.5)) + 0) / 2  # half found of half there; all of all; nothing to find
+    assert overlap_loss(logits, covered).item() == pytest.approx(by_hand, abs=1e-6)
+    assert overlap_loss(logits[2:], covered[2:]) == 0
+    random = np.random.default_rng(0)
+    found, there = random.random((4, 30)), random.random((4, 30))
+    expected = np.mean(
+        [1 - 2 * (f * t).sum() / (f.sum() + t.sum()) for f, t in zip(found, there, strict=True)]
+    )
+    logits = torch.tensor(np.log(found / (1 - found)))
+    assert overlap_loss(logits, torch.tensor(there) / 4).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_text_tower_learns_at_its_own_rate(tmp_path):
+    recipe = tiny("train.text_rate=0.25", "train.overlap=1", "train.schedule.peak=1e-3")
+    model, supply = run._on_windows(recipe, tmp_path, lambda text: None)
+    made = Trainer(recipe, model, supply, tmp_path, Processes())
+    text = {id(one) for one in model.text_encoder.parameters()}
+    shares = {
+        id(one): group["share"] for group in parameter_groups(model, recipe.train) for one in group["params"]
+    }
+    assert all(shares[one] == 0.25 for one in text) and set(shares.values()) == {0.25, 1.0}
+    made._update(collate([supply.training(0, slot) for slot in range(4)]), 1e-3)
+    rates = {id(one): group["lr"] for group in made.optimiser.param_groups for one in group["params"]}
+    assert all(rate == (2.5e-4 if one in text else 1e-3) for one, rate in rates.items())
 
 
 def test_the_shown_loss_wants_defective_images_above_good_ones():

@@ -126,7 +126,7 @@ class Trainer:
 
     def _update(self, batch: Batch, rate: float) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)  # the layer for kinds has none
         targets = batch.targets.to(self.device, non_blocking=True)
         output = self.forward.output(batch)
         loss = self.forward.loss(output, batch, targets)

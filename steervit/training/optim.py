@@ -53,8 +53,9 @@ def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
     """Two groups as in the official code: the connector, and cross-attention with the head.
 
     When the trunk or the text tower learn too, matrices decay as these do, and no vector does, gates included.
+    `share` of a group is its part of the learning rate: the recipe's `text_rate` for the text tower, else 1.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -63,8 +64,11 @@ def parameter_groups(model: SteerViT, settings: TrainSettings) -> list[dict]:
             decay = settings.connector_weight_decay
         if settings.trainable != "steering" and parameter.ndim <= 1:
             decay = 0.0
-        groups.setdefault(decay, []).append(parameter)
-    return [{"params": params, "weight_decay": decay} for decay, params in groups.items()]
+        share = float(settings.text_rate) if name.startswith("text_encoder.") else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    return [
+        {"params": params, "weight_decay": decay, "share": share} for (decay, share), params in groups.items()
+    ]
 
 
 def new_optimiser(model: SteerViT, settings: TrainSettings) -> torch.optim.AdamW:

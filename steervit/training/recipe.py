@@ -77,12 +77,14 @@ class TrainSettings:
     steps: Positive = 500_000
     batch: Positive = 12  # images per step, over all processes together
     trainable: Literal["steering", "steering+text", "steering+trunk", "all"] = "steering"
+    text_rate: Share = 1.0  # of the learning rate, for a text tower that learns
     schedule: Schedule = field(default_factory=Schedule)
     betas: tuple[Number, ...] = (0.9, 0.999)
     weight_decay: Number = 0.1  # of cross-attention and head
     connector_weight_decay: Number = 0.01
     clip: Number = 1.0
     presence: Number = 0.0  # weight of the per-patch presence loss, our addition for nano
+    overlap: Number = 0.0  # weight of a loss on the overlap with what is asked for, thin or wide; for nano
     shown: Number = 0.0  # weight of a loss on images that show what is asked for or not; needs data.windows
     kinds: Number = 0.0  # weight of a loss that teaches the trunk what each patch shows; needs data.windows
     averaging: Share = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none

@@ -18,7 +18,14 @@ from torch.utils.checkpoint import checkpoint
 from steervit.modeling.model import SteerViT
 from steervit.modeling.trunk import embed
 from steervit.training.data.batches import Batch
-from steervit.training.losses import kinds_loss, naming_loss, presence_loss, segmentation_loss, shown_loss
+from steervit.training.losses import (
+    kinds_loss,
+    naming_loss,
+    overlap_loss,
+    presence_loss,
+    segmentation_loss,
+    shown_loss,
+)
 from steervit.training.recipe import TrainSettings
 from steervit.training.text_cache import TextCache
 
@@ -137,10 +144,11 @@ class Forward:
             loss = loss + self.settings.presence * presence_loss(output.logits, targets)
         if self.settings.kinds:
             loss = loss + self.settings.kinds * _kinds_loss(output, batch)
+        # Of each image's sentences the one that asks for most.
+        first = slice(None, None, len(output.logits) // len(batch.pixels))
+        if self.settings.overlap:
+            loss = loss + self.settings.overlap * overlap_loss(output.logits[first], targets[first])
         if self.settings.shown:
-            first = slice(
-                None, None, len(output.logits) // len(batch.pixels)
-            )  # of each image's sentences the one that asks for most
             loss = loss + self.settings.shown * shown_loss(output.logits[first], targets[first])
         return loss
 
