@@ -1,8 +1,8 @@
-"""Matrix products of inference on a CPU in float32 by way of oneDNN, which torch asks for tensors in its layout only.
+"""Matrix products of inference on a CPU in float32 by way of oneDNN, with what follows a product joined to it.
 
-torch's own products go to MKL, which on CPUs of other makers leaves half of the vector width unused; one
-conversion in and one out, with everything between them in oneDNN's layout, cost less than that.
-Elsewhere (GPU, bfloat16, training, a torch without oneDNN) these are the plain formulas.
+torch's own products go to MKL, which on CPUs of other makers leaves half of the vector width unused. oneDNN is asked
+by the operators that torch's compiler writes for a CPU; they take plain tensors, and no compiler is needed for them.
+Elsewhere (GPU, bfloat16, training, a torch without them) these are the plain formulas.
 """
 
 from __future__ import annotations
@@ -11,34 +11,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Attention scores held at a time. More than this leaves the cache, and torch asks the system for fresh memory.
-SCORES = 380_000
+# Attention scores held at a time: more than this leaves the cache.
+SCORES = 210_000
+_FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def speaks_onednn(x: Tensor) -> bool:
     """Whether products with `x` are faster by way of oneDNN."""
     return (
-        x.device.type == "cpu"
+        _FUSED
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and torch.backends.mkldnn.is_available()
         and not torch.compiler.is_exporting()  # a graph is for other runtimes, whose products are their own
     )
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., D) by `weight` (E, D), plus `bias` (E,) -> (..., E)."""
+    if not speaks_onednn(x):
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "none")
+
+
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (..., D)."""
-    if not speaks_onednn(x):
-        return layer(x)
-    return F.linear(x.to_mkldnn(), layer.weight, layer.bias).to_dense()
+    return product(x, layer.weight, layer.bias)
 
 
 def feed_forward(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
     """`second(gelu(first(x)))` for x (..., D)."""
     if not speaks_onednn(x):
         return second(F.gelu(first(x)))
-    hidden = F.gelu(F.linear(x.to_mkldnn(), first.weight, first.bias))
-    return F.linear(hidden, second.weight, second.bias).to_dense()
+    hidden = torch.ops.mkldnn._linear_pointwise(x, first.weight, first.bias, "gelu", [], "none")
+    return linear(hidden, second)
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
@@ -51,6 +57,5 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Te
         key, value = keys[sample, head] * scale, values[sample, head].T.contiguous()
         for start in range(0, tokens, rows):
             piece = queries[sample, head, start : start + rows]
-            weights = F.linear(piece.to_mkldnn(), key).softmax(-1)
-            out[sample, start : start + rows, head] = F.linear(weights, value).to_dense()
+            out[sample, start : start + rows, head] = product(product(piece, key).softmax(-1), value)
     return out

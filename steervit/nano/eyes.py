@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steervit.files import sha256_of
+from steervit.inference.convolutions import FoldedBlock, FoldedConvolution
+from steervit.inference.onednn import speaks_onednn
 from steervit.nano.squash import GRID_STRIDE, SIZE, squashed
 from steervit.weights import hub
 
@@ -53,6 +55,7 @@ class Eyes(nn.Module):
             network.load_state_dict(own_names(state, [len(stage) for stage in network.blocks]))
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.stages = network.blocks[: STAGES[-1] + 1]
+        self._folded: tuple[FoldedConvolution, list[list[FoldedBlock]]] | None = None
         self.eval().requires_grad_(False)
 
     @classmethod
@@ -65,12 +68,32 @@ class Eyes(nn.Module):
 
     def outputs(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, S, S) in 0..1 -> the outputs of the three stages, (B, C, S / stride, S / stride) each."""
-        x, kept = self.stem((images - MEAN) / STD), []
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
+        x, kept = (images - MEAN) / STD, []
+        if speaks_onednn(x):
+            stem, stages = self._folded = self._folded or self._fold()
+            x = stem(x.contiguous(memory_format=torch.channels_last))
+        else:
+            stages, x = self.stages, self.stem(x)
+        for index, stage in enumerate(stages):
+            for block in stage:
+                x = block(x)
             if index in STAGES:
                 kept.append(x)
         return kept
+
+    def _fold(self) -> tuple[FoldedConvolution, list[list[FoldedBlock]]]:
+        """Stem and stages with their batch norms folded in. The weights never change but by being loaded or moved."""
+        return FoldedConvolution.of(*self.stem), [
+            [FoldedBlock.of(one) for one in stage] for stage in self.stages
+        ]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._folded = None
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     @torch.inference_mode()
     def see(self, images: Tensor) -> Tensor:
