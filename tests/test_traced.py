@@ -53,3 +53,18 @@ def test_a_trunk_of_another_kind_gives_the_same_logits(name, tmp_path):
     logits = open_graph(tmp_path / "steer.onnx", "onnx", "fp32", 1)(got)[0]
     assert np.abs(logits - expected).max() < 1e-4
     assert expected.std() > 1e-3
+
+
+class Peaks(torch.nn.Module):
+    """Maxima over windows that overlap: nano's, at sizes that its grid does not divide."""
+
+    def forward(self, x):
+        return torch.nn.functional.adaptive_max_pool2d(x, (4, 43))
+
+
+@pytest.mark.slow
+def test_maxima_over_uneven_windows_are_the_same_numbers(tmp_path):
+    x = torch.randn(3, 2, 10, 64, generator=torch.Generator().manual_seed(0))
+    write_onnx(Peaks(), x[:2].clone(), tmp_path / "peaks.onnx", ["x"], ["y"])
+    (got,) = open_graph(tmp_path / "peaks.onnx", "onnx", "fp32", 1)(x.numpy())
+    assert np.array_equal(got, Peaks()(x).numpy())

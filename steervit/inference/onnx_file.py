@@ -91,6 +91,7 @@ def _translations() -> dict[Any, Any]:
         torch.ops.aten.median.dim: _median,
         torch.ops.aten._upsample_bilinear2d_aa.default: _shrunk,
         torch.ops.aten._adaptive_avg_pool2d.default: _pooled,
+        torch.ops.aten.adaptive_max_pool2d.default: _peaks,
     }
 
 
@@ -116,6 +117,25 @@ def _shrunk(
 def _pooled(self, output_size: Sequence[int]):
     """Means over windows that may overlap: a weighted sum of rows, then of columns."""
     return _resampled(self, output_size, F.adaptive_avg_pool2d)
+
+
+def _peaks(self, output_size: Sequence[int]):
+    """Maxima over windows that may overlap, of rows, then of columns; where they are is not said.
+
+    Windows of one length: shorter ones hold their last row or column more than once.
+    """
+    op, x = _operators(), self
+    for axis, after in ((2, int(output_size[0])), (3, int(output_size[1]))):
+        before = int(self.shape[axis])
+        first = [number * before // after for number in range(after)]
+        last = [-(-(number + 1) * before // after) - 1 for number in range(after)]
+        length = 1 + max(b - a for a, b in zip(first, last, strict=True))
+        places = torch.tensor(
+            [[min(a + step, b) for step in range(length)] for a, b in zip(first, last, strict=True)]
+        )
+        window = op.Constant(value_ints=[axis + 1])
+        x = op.ReduceMax(op.Gather(x, _constant(places), axis=axis), window, keepdims=0)
+    return x, x
 
 
 def _resampled(self, output_size: Sequence[int], resample):
