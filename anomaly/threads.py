@@ -7,6 +7,7 @@ nothing of models; `wait_passively` has to run before torch is imported, `import
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Sleep instead of spinning, but only after some microseconds: with none at all an image takes a third longer.
@@ -44,6 +45,19 @@ def use(threads: int | None = None, torch_too: bool = True) -> int:
         torch.set_num_threads(chosen())
     cv2.setNumThreads(chosen())
     return chosen()
+
+
+def here(threads: int) -> None:
+    """Let torch use `threads` cores in the thread that calls this, and in no other that computes already.
+
+    Where torch has not been imported there is nothing to say.
+    """
+    if "torch" not in sys.modules:
+        return
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def chosen() -> int:

@@ -2,7 +2,8 @@
 
     python benchmarks/serve.py [--load-minutes 5] [--out serve.json]
 
-Alone and served pictures alternate, so that a busy machine slows both; figures are ratios of the same run.
+Alone and served pictures alternate, so that a busy machine slows both; figures are ratios of the same run. An answer
+is wrong when it has another picture's name or score, or the service's file does not say the same of its part after all.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import http.client
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +28,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, PICTURES = 1024, 24
+SAME = 1e-5  # of a score, between numbers of threads
 KIND = {"Content-Type": "image/jpeg"}
 
 
@@ -72,11 +76,11 @@ class Client:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
-    def ask(self, picture: bytes) -> dict:
+    def ask(self, picture: bytes, name: str = "picture") -> dict:
         """The answer; asks again while the queue is full."""
         while True:
             try:
-                self._connection.request("POST", "/v1/inspect?profile=flange", picture, KIND)
+                self._connection.request("POST", f"/v1/inspect?profile=flange&name={name}", picture, KIND)
                 answer = self._connection.getresponse()
             except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
                 self._connection.close()  # it lay idle for too long
@@ -125,17 +129,43 @@ def latency(server: Server, alone, part: str, pictures: list[bytes], rounds: int
     }  # fmt: skip
 
 
+class Checked:
+    """What every picture scores, and how many answers were not those of their own picture."""
+
+    def __init__(self, server: Server, pictures: list[bytes]) -> None:
+        self.scores = [server.client.ask(one)["score"] for one in pictures]
+        ascending = sorted(self.scores)
+        gap = min(after / before for before, after in pairwise(ascending)) - 1
+        assert gap > 2 * SAME, f"two pictures score within {gap:g} of each other"
+        self.answers: list[tuple[int, int, float]] = []
+        self.wrong, self.furthest = 0, 0.0
+
+    def take(self, place: int, answer: dict) -> None:
+        """The answer to the picture at `place`; from any thread."""
+        far = abs(answer["score"] / self.scores[place] - 1)
+        self.furthest = max(self.furthest, far)
+        self.wrong += far > SAME or answer["name"] != f"picture-{place}"
+        self.answers.append((answer["id"], place, answer["score"]))
+
+    def lost(self, store: Path) -> int:
+        """How many answers the service's file does not have, or has otherwise."""
+        with sqlite3.connect(store) as connection:
+            kept = {id: found for id, *found in connection.execute("SELECT id, name, score FROM parts")}
+        told = {id: [f"picture-{place}", score] for id, place, score in self.answers}
+        return len(self.answers) - sum(kept.get(id) == found for id, found in told.items())
+
+
 def rate(
-    port: int, pictures: list[bytes], known: dict[int, float], clients: int, seconds: float
+    port: int, pictures: list[bytes], checked: Checked, clients: int, seconds: float
 ) -> dict[str, float]:
-    """Pictures per second of several clients at once, and how many answers were not those of their own picture."""
-    counts, wrong, until = [0] * clients, [0] * clients, time.perf_counter() + seconds
+    """Pictures per second of several clients at once."""
+    counts, until = [0] * clients, time.perf_counter() + seconds
 
     def one(number: int) -> None:
         client, turn = Client(port), number
         while time.perf_counter() < until:
             place = turn % len(pictures)
-            wrong[number] += client.ask(pictures[place])["score"] != known[place]
+            checked.take(place, client.ask(pictures[place], f"picture-{place}"))
             counts[number] += 1
             turn += 1
 
@@ -145,31 +175,22 @@ def rate(
         thread.start()
     for thread in threads:
         thread.join()
-    return {
-        "per_second": sum(counts) / (time.perf_counter() - began),
-        "answers": sum(counts),
-        "wrong": sum(wrong),
-    }
+    return {"per_second": sum(counts) / (time.perf_counter() - began), "answers": sum(counts)}
 
 
-def throughput(
-    server: Server, pictures: list[bytes], known: dict[int, float], seconds: float
-) -> dict[str, float]:
+def throughput(server: Server, pictures: list[bytes], checked: Checked, seconds: float) -> dict[str, float]:
     """One client and eight, in turns of some seconds."""
     found: dict[int, list[float]] = {1: [], 8: []}
-    wrong = 0.0
     for _ in range(4):
         for clients in found:
-            part = rate(server.port, pictures, known, clients, seconds)
-            found[clients].append(part["per_second"])
-            wrong += part["wrong"]
+            found[clients].append(rate(server.port, pictures, checked, clients, seconds)["per_second"])
     return {
         "one_per_second": median(found[1]), "eight_per_second": median(found[8]),
-        "ratio": median(found[8]) / median(found[1]), "wrong": wrong,
+        "ratio": median(found[8]) / median(found[1]), "wrong": checked.wrong,
     }  # fmt: skip
 
 
-def load(server: Server, pictures: list[bytes], known: dict[int, float], minutes: float) -> dict[str, float]:
+def load(server: Server, pictures: list[bytes], checked: Checked, minutes: float) -> dict[str, float]:
     """32 clients; memory of the service after the first tenth and at the end."""
     seen: list[float] = []
     done = threading.Event()
@@ -180,11 +201,12 @@ def load(server: Server, pictures: list[bytes], known: dict[int, float], minutes
 
     watching = threading.Thread(target=watch)
     watching.start()
-    found = rate(server.port, pictures, known, 32, 60 * minutes)
+    found = rate(server.port, pictures, checked, 32, 60 * minutes)
     done.set()
     watching.join()
     early = seen[len(seen) // 10 : len(seen) // 5] or seen
-    return found | {"early_mb": median(early), "late_mb": median(seen[-len(early) :]), "most_mb": max(seen)}
+    memory = {"early_mb": median(early), "late_mb": median(seen[-len(early) :]), "most_mb": max(seen)}
+    return found | memory | {"wrong": checked.wrong, "furthest": checked.furthest}
 
 
 def main() -> None:
@@ -220,16 +242,18 @@ def main() -> None:
         try:
             figures["first_verdict_s"] = server.first
             alone, part = inspector(profiles)
-            known = {place: server.client.ask(one)["score"] for place, one in enumerate(pictures)}
+            checked = Checked(server, pictures)
             for name, measure in (
                 ("latency", lambda: latency(server, alone, part, pictures, given.rounds)),
-                ("throughput", lambda: throughput(server, pictures, known, given.seconds)),
-                ("load", lambda: load(server, pictures, known, given.load_minutes)),
+                ("throughput", lambda: throughput(server, pictures, checked, given.seconds)),
+                ("load", lambda: load(server, pictures, checked, given.load_minutes)),
             ):
                 figures[name] = measure()
                 print(name, json.dumps(figures[name]), flush=True)
         finally:
             server.stop()
+        figures["answers"] = len(checked.answers)
+        figures["lost"] = checked.lost(profiles / "line" / "line.sqlite")
         print(json.dumps(figures, indent=2))
         if given.out:
             given.out.write_text(json.dumps(figures, indent=2) + "\n")

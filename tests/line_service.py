@@ -18,8 +18,8 @@ class Brightness:
 
     references = ()
 
-    def __init__(self):
-        self.slow, self.batches = threading.Event(), []
+    def __init__(self, device="cpu"):
+        self.device, self.slow, self.batches = device, threading.Event(), []
         self.slow.set()
 
     def observe(self, images, object):
@@ -65,14 +65,14 @@ def picture(level=40, side=16, format="PNG", **how):
 
 
 @contextmanager
-def client(folder, token=None, limits=None, keep=100, shelf=None):
+def client(folder, token=None, limits=None, keep=100, shelf=None, cores=1):
     """A test client of a service in `folder`; its `service` is the service."""
     from fastapi.testclient import TestClient
 
     from anomaly.line.app import application
     from anomaly.line.service import Service
 
-    service = Service(shelf or Empty(folder), folder / "line", limits or Limits(), keep)
+    service = Service(shelf or Empty(folder), folder / "line", limits or Limits(), keep, cores=cores)
     made = application(service, token, ("testserver", "localhost", "127.0.0.1"))
     with TestClient(made) as found:
         found.service = service

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from line_service import client
 
 from anomaly.cli import main
 from anomaly.decision import profile_file
+from anomaly.inspector import Inspector
 from anomaly.line.shelf import Shelf
 from anomaly.line.store import opened
 from anomaly.pictures.maps import read_map
@@ -113,6 +115,31 @@ def test_answers_are_those_of_inspect_to_the_bit_whoever_asks_beside(service, pa
                 region | {"box_xyxy": list(region["box_xyxy"])} for region in row["regions"]
             ]
     assert {answer["verdict"] for answer in answers} == {"ok", "defect"}
+
+
+def test_side_by_side_on_several_cores_nobody_gets_anothers_answer(parts, tmp_path):
+    (tmp_path / "plate.profile").write_bytes((parts / "plate.profile").read_bytes())
+    inspector = Inspector.from_profile(profile_file.load(tmp_path / "plate.profile"))
+    files = [*sorted((parts / "test").iterdir()), *sorted((parts / "good").iterdir())]
+    known = {path.name: inspector.inspect(path, "plate") for path in files}
+    scores = sorted(found.score for found in known.values())
+    assert min(b / a for a, b in pairwise(scores)) > 1.0001  # none can be taken for another's
+    with client(tmp_path, shelf=Shelf(tmp_path), cores=2) as made:
+        wait(lambda: made.get("/readyz").status_code == 200)
+
+        def ask(path):
+            return made.post("/v1/inspect", files=[sent(path)], data={"profile": "plate"}).json()
+
+        alone = ask(files[0])
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(ask, 2 * files))
+        for answer in [alone, *answers]:
+            own = known[answer["name"]]
+            assert answer["score"] == pytest.approx(own.score, rel=1e-5)  # 2e-6 by the number of threads
+            assert answer["verdict"] == own.verdict and len(answer["regions"]) == len(own.regions)
+            assert made.get(f"/v1/parts/{answer['id']}").json()["score"] == answer["score"]
+        assert sorted(one["name"] for one in answers) == sorted(path.name for path in 2 * files)
+        assert len({one["id"] for one in answers}) == len(answers)
 
 
 def test_a_raw_body_and_a_name_alone_do(service, parts):

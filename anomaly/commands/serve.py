@@ -120,7 +120,7 @@ def serve(
             "warning: no TLS: token and pictures cross the network readable for everyone on it; give "
             "--tls-certificate and --tls-key, or put a proxy with TLS in front", err=True,
         )  # fmt: skip
-    cores.use(threads)
+    computing = cores.use(threads)
     limits = Limits(body=max_body << 20, waiting=queue, pixels=max_pixels * 10**6)
     shelf = Shelf(
         profiles, model=model, trunk=trunk, text_encoder=text_encoder, device=device, objects=limits.objects
@@ -130,5 +130,5 @@ def serve(
         from anomaly.line.outbox import open_sinks
 
         told = open_sinks(sinks, folder, lambda text: click.echo(text, err=True))
-    service = Service(shelf, folder, limits, keep, told)
+    service = Service(shelf, folder, limits, keep, told, computing)
     run(service, host, port, token=token, hosts=hosts, certificate=tls_certificate, key=tls_key)

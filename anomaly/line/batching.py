@@ -1,6 +1,8 @@
-"""One model for all who ask: pictures wait in a queue of limited length and are observed several at a time.
+"""One model for all who ask: pictures wait in a queue of limited length, and several are judged at a time.
 
-Knows neither requests nor files. What is observed together is concluded apart, while the next ones are observed.
+On a CPU side by side, each by a thread with its share of the cores: batches save nothing there, and most steps are
+too short to be shared. Elsewhere several are observed together and concluded apart, while the next ones are observed.
+Knows neither requests nor files.
 """
 
 from __future__ import annotations
@@ -16,19 +18,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from anomaly import threads
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.inspection import Inspection
 
-TOGETHER = 8  # pictures that are observed at a time
+MOST_WORKERS = 8  # pictures that are judged side by side on a CPU
+TOGETHER = 8  # pictures that are observed at a time elsewhere
 WAIT = 0.004  # s that a picture waits for others that are on their way
 CONCLUDING = 2  # threads
 PATIENCE = 5.0  # s that something that can wait waits behind pictures, at most
 
 
 class Judging(Protocol):
-    """What is needed of `anomaly.inspector.Inspector`; `references` are empty where pictures are judged alone."""
+    """What is needed of `anomaly.inspector.Inspector`; `references` are empty where pictures are judged alone.
+
+    Any threads may ask one inspector at the same time.
+    """
 
     references: Any
+    device: str
 
     def observe(self, images: Sequence[np.ndarray], object: str) -> list[Any]:
         """What the model says of each image."""
@@ -61,19 +69,23 @@ class _Waiting:
 
 
 class Batcher:
-    """Observes pictures of one inspector together, at most `TOGETHER` at a time. Any threads may submit."""
+    """Has pictures judged, in the order in which they came. Any threads may submit."""
 
-    def __init__(self, longest: int, pixels: int) -> None:
-        """At most `longest` pictures wait, and `pixels` in all of them but the first."""
+    def __init__(self, longest: int, pixels: int, cores: int = 1) -> None:
+        """At most `longest` pictures wait, and `pixels` in all of them but the first; `cores` compute."""
         self._longest, self._pixels, self._queue = longest, pixels, deque[_Waiting]()
+        self._cores, self._most = cores, min(cores, MOST_WORKERS)
         self._changed = threading.Condition()
-        self._inference = threading.Lock()
-        self._arriving = self._busy = 0
+        self._arriving = self._working = self._impatient = 0
         self._stopped = False
         self._each = 0.1  # s, a running mean
         self._pool = ThreadPoolExecutor(CONCLUDING, "conclude")
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference {number}", daemon=True)
+            for number in range(self._most)
+        ]
+        for one in self._threads:
+            one.start()
 
     @property
     def waiting(self) -> int:
@@ -83,7 +95,7 @@ class Batcher:
     @property
     def seconds(self) -> int:
         """After how many seconds, 1 at least, the queue is likely to be empty."""
-        return max(1, round(self._each * (len(self._queue) + self._busy)))
+        return max(1, round(self._each * (len(self._queue) + self._working)))
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -95,7 +107,7 @@ class Batcher:
         finally:
             with self._changed:
                 self._arriving -= 1
-                self._changed.notify()
+                self._changed.notify_all()
 
     def check_room(self) -> None:
         """Raises `Full` or `Stopped` as `submit` would now: said before a picture is decoded for nothing."""
@@ -113,7 +125,7 @@ class Batcher:
             if len(self._queue) >= self._longest or self._held(image) > self._pixels:
                 raise Full(self.seconds)
             self._queue.append(one)
-            self._changed.notify()
+            self._changed.notify_all()
         return one.done
 
     def _held(self, image: np.ndarray) -> int:
@@ -123,55 +135,85 @@ class Batcher:
 
     @contextmanager
     def between(self) -> Iterator[None]:
-        """Use the model for something that can wait: after pictures that are queued, and not beside them."""
-        until = time.monotonic() + PATIENCE
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._queue or self._stopped, timeout=PATIENCE)
-            with self._inference:
-                if not self._queue or self._stopped or time.monotonic() > until:
-                    yield
-                    return
+        """Use the model for something that can wait: after pictures that are queued, or after `PATIENCE`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not (self._queue or self._working), timeout=PATIENCE):
+                self._impatient += 1
+                self._changed.wait_for(lambda: not self._working)
+                self._impatient -= 1
+            self._working += 1
+        try:
+            threads.here(self._cores)
+            yield
+        finally:
+            self._let_go()
 
     def stop(self) -> None:
         """Finish what is queued and take no more."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        for one in self._threads:
+            one.join()
         self._pool.shutdown()
 
     def _work(self) -> None:
         while batch := self._next():
-            began = time.perf_counter()
-            with self._inference:
-                observed = self._observed(batch)
-            for one, found in observed:
-                self._pool.submit(_finish, one, found)
-            with self._changed:
-                self._busy = 0
-                self._each += 0.2 * ((time.perf_counter() - began) / len(batch) - self._each)
-                self._changed.notify_all()
+            began, beside = time.perf_counter(), _judged_beside(batch[0])
+            threads.here(self._share() if beside else self._cores)
+            observed = self._observed(batch)
+            if beside:
+                for one, found in observed:
+                    _finish(one, found)
+            self._let_go((time.perf_counter() - began) / len(batch))
+            if not beside:
+                for one, found in observed:
+                    self._pool.submit(_finish, one, found)
+
+    def _share(self) -> int:
+        """Cores for one picture: all of them where it is the only one."""
+        return max(1, self._cores // min(self._most, max(1, self._working + len(self._queue))))
+
+    def _let_go(self, each: float | None = None) -> None:
+        """The model is free again, after so many seconds for a picture."""
+        with self._changed:
+            if each is not None:
+                self._each += 0.2 * (each / self._working - self._each)
+            self._working -= 1
+            self._changed.notify_all()
 
     def _next(self) -> list[_Waiting]:
         """The next pictures of one inspector and part; none once all is done after `stop`."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._queue or self._stopped)
+                self._changed.wait_for(lambda: self._may_take() or (self._stopped and not self._queue))
                 self._wait_for_others()
                 batch: list[_Waiting] = []
-                while self._queue and len(batch) < TOGETHER and _alike(self._queue[0], batch):
+                while self._queue and self._may_take() and _fits(self._queue[0], batch):
                     one = self._queue.popleft()
                     if one.done.set_running_or_notify_cancel():
                         batch.append(one)
-                self._busy = len(batch)
-                if batch or (self._stopped and not self._queue):
+                if batch:
+                    self._working += 1
                     return batch
+                if self._stopped and not self._queue:
+                    return []
+
+    def _may_take(self) -> bool:
+        """Whether the picture whose turn it is can be judged now: what is no CPU is used by one at a time."""
+        if not self._queue or self._impatient:
+            return False
+        return not self._working or _judged_beside(self._queue[0])
 
     def _wait_for_others(self) -> None:
         until = time.monotonic() + WAIT
-        while self._arriving and 0 < len(self._queue) < TOGETHER and time.monotonic() < until:
-            self._changed.wait(until - time.monotonic())
+        while (
+            self._arriving
+            and 0 < len(self._queue) < TOGETHER
+            and not _judged_beside(self._queue[0])
+            and time.monotonic() < until
+        ):
+            self._changed.wait(max(0.0, until - time.monotonic()))
 
     @staticmethod
     def _observed(batch: Sequence[_Waiting]) -> list[tuple[_Waiting, Callable[[], Inspection | NotJudged]]]:
@@ -189,8 +231,16 @@ class Batcher:
         ]
 
 
-def _alike(one: _Waiting, batch: Sequence[_Waiting]) -> bool:
-    return not batch or (one.inspector is batch[0].inspector and one.object == batch[0].object)
+def _judged_beside(one: _Waiting) -> bool:
+    return one.inspector.device.endswith("cpu")
+
+
+def _fits(one: _Waiting, batch: Sequence[_Waiting]) -> bool:
+    """Whether it can be observed together with those in `batch`."""
+    if not batch:
+        return True
+    alike = one.inspector is batch[0].inspector and one.object == batch[0].object
+    return alike and len(batch) < TOGETHER and not _judged_beside(one)
 
 
 def _concluding(inspector: Judging, seen: Any, comparison: Any) -> Callable[[], Inspection | NotJudged]:

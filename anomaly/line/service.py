@@ -39,16 +39,19 @@ log = logging.getLogger("steer_anomaly.line")
 
 
 class Service:
-    """All that lives as long as the process. At most `keep` photographs of parts are kept; `sinks` get verdicts."""
+    """All that lives as long as the process.
+
+    At most `keep` photographs of parts are kept; `sinks` get verdicts; `cores` compute.
+    """
 
     def __init__(
-        self, shelf: Shelf, data: Path, limits: Limits, keep: int = 10_000, sinks: Taking | None = None
-    ) -> None:
+        self, shelf: Shelf, data: Path, limits: Limits, keep: int = 10_000, sinks: Taking | None = None, cores: int = 1
+    ) -> None:  # fmt: skip
         self.shelf, self.limits, self._data, self._keep = shelf, limits, data, keep
         self.store = Store(data)
         self.photographs = Photographs(data, limits.pixels)
         self.photographs.remove_all_but(self.store.photos())  # before any comes
-        self.batcher = Batcher(limits.waiting, limits.waiting_pixels)
+        self.batcher = Batcher(limits.waiting, limits.waiting_pixels, cores)
         self.learner = Learner(shelf, self.store, self.photographs, self.batcher)
         self.neighbours = Neighbours(self.store, self.photographs)
         self.measures = Measures(lambda: self.batcher.waiting)
