@@ -1,6 +1,7 @@
 """An archive of tiny pictures, and an examiner without a model; in a module so that other processes can make it."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,24 @@ def deadly():
     return Examiner(Deadly(threshold=100.0), "plate", HASH)
 
 
+def on_a_full_disk():
+    """An examiner in a process to whom every disk is full."""
+    from anomaly.archive import places
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    places.write_whole = full
+    return examiner()
+
+
 def slow_driver(folder, table, delay):
     """Run as a process of its own, to be killed: two workers over the pictures in `folder`."""
     from anomaly.archive.archiving import opened
     from anomaly.archive.local_engine import run
 
     with opened(Place(table), (folder,), None, {"object": "plate", "settings": {}}, "local") as archive:
-        counts = run(archive.place, archive.manifest, lambda: examiner(delay=float(delay)), 2)
+        counts = run(archive.place, archive.manifest, partial(examiner, delay=float(delay)), 2)
         archive.finish(counts)
 
 

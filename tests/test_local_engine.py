@@ -5,7 +5,7 @@ import multiprocessing
 import numpy as np
 import pyarrow.dataset
 import pytest
-from drawn_archive import deadly, draw, examiner, listed, rows_of, slow_driver, wait_for
+from drawn_archive import deadly, draw, examiner, listed, on_a_full_disk, rows_of, slow_driver, wait_for
 from PIL import Image
 
 from anomaly.archive import local_engine, table
@@ -68,7 +68,7 @@ def listed_entries(folder):
 
 
 @pytest.mark.slow
-def test_what_is_committed_is_not_done_again(tmp_path, monkeypatch):
+def test_what_is_committed_is_not_done_again(tmp_path):
     place, _ = made(tmp_path)
     first, *_ = place.files("images/chapter-00000")
     before = (place.path / "images/chapter-00000" / first).stat().st_mtime_ns
@@ -118,18 +118,14 @@ def test_more_errors_than_allowed_stop_the_run(tmp_path):
     assert run(place, manifest, examiner, 1, most_errors=30)["unreadable"] == 30
 
 
-def test_a_full_disk_is_said_and_leaves_whole_files(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_leaves_whole_files(tmp_path):
     draw(tmp_path / "img", 40)
     place, manifest = listed(tmp_path / "img", tmp_path / "t")
     rows = [examiner().row(entry) for entry in listed_entries(tmp_path / "img")[:16]]
     table.commit(place, manifest.shards(0)[0], rows)
-
-    def full(path, content):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("anomaly.archive.places.write_whole", full)
     with pytest.raises(OutputError, match="the disk is full"):
-        run(place, manifest, examiner, 1)
+        run(place, manifest, on_a_full_disk, 1)
     assert len(rows_of(place.path)) == 16
 
 

@@ -1,47 +1,36 @@
 """The local engine: processes on the cores of one machine, each a shard at a time; they share the model's memory.
 
-The model is loaded once, before the processes are forked (elsewhere than on Linux each loads its own). What was
-committed stays, whatever dies: workers that are killed are replaced, and a picture that kills them becomes an error.
+What was committed stays, whatever dies: workers that are killed or stand still are replaced, and a picture at which
+that happens again and again becomes an error. How processes are started and watched: `worker_pool`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sys
-import tempfile
-import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
+from anomaly.archive.entries import Entry
 from anomaly.archive.examining import Examiner, Row, one_thread
 from anomaly.archive.manifest import Manifest, Shard, chapter_name, read_shard
 from anomaly.archive.places import Place, told
 from anomaly.archive.table import close, closed, commit, committed, errors_in
+from anomaly.archive.worker_pool import Event, Kind, Worker, WorkerPool
 from anomaly.errors import SteerAnomalyError
 from anomaly.runs.loop import Failure
 from anomaly.runs.rows import FAILURES
 
-AHEAD = 2  # shards handed out for each worker
 SUSPECTED = 3  # times that workers died at one picture, until it is held to be why
 DEATHS = 20  # times that workers died with nothing finished in between: something else is wrong
-KILLED = Failure("the process that inspected it was ended each time, by the system or by a decoder")
+KILLED = Failure(
+    "the process that inspected it was ended each time, by the system, by a decoder, or because it stood still"
+)
 
 
 class TooManyErrors(SteerAnomalyError):
     """More images have no result than was allowed; what is done stays."""
-
-
-class Stopped(Exception):
-    """Inside a worker: the run is over before the shard is."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +67,19 @@ def run(
     most_errors: float | None = None,
     tell: Tell = lambda progress: None,
     forked: bool = sys.platform == "linux",
+    say: Callable[[str], object] = lambda text: None,
 ) -> Counter[str]:
     """Have every image of the manifest examined that has no row yet; the verdicts of all, counted.
 
-    `make` loads the model. `most_errors`: how many images may be without a result before the run is stopped.
-    Raises `TooManyErrors`, `OutputError` when the table cannot be written, `ArchiveError` when it is not sound.
+    `make` loads the model, in another process, and goes there through pickle. `most_errors`: how many images may be
+    without a result before the run is stopped. `say` is told of processes that had to be replaced. Raises
+    `TooManyErrors`, `OutputError` when the table cannot be written, `ArchiveError` when it is not sound.
     """
     counts: Counter[str] = Counter()
     known = closed(place)
-    with tempfile.TemporaryDirectory() as markers:
-        engine = _Engine(place, manifest, make, workers, most_errors, tell, forked, Path(markers))
+    count = min(workers, max(len(manifest.shards(chapter)) for chapter in range(len(manifest.chapters))))
+    with WorkerPool(make, partial(_do, place), count, forked, say) as pool:
+        engine = _Engine(pool, place, manifest, most_errors, tell)
         for chapter, rows in enumerate(manifest.chapters):
             if chapter in known:
                 engine.done += rows
@@ -100,160 +92,133 @@ def run(
     return counts
 
 
-@dataclass
-class _Engine:
-    """One run. `done` and `failed` count images of shards that were committed before the present pool."""
+@dataclass(frozen=True)
+class _Task:
+    """A shard to be done. `careful`: one picture at a time; `deadly` are places in it that no worker survived."""
 
-    place: Place
-    manifest: Manifest
-    make: Callable[[], Examiner]
-    workers: int
-    most_errors: float | None
-    tell: Tell
-    forked: bool
-    markers: Path
+    shard: Shard
+    careful: bool
+    deadly: frozenset[int]
+
+
+@dataclass
+class _Course:
+    """How far a worker is with its shard: images done, failed among them, and where a careful one is."""
+
     done: int = 0
     failed: int = 0
+    at: int | None = None
 
-    def __post_init__(self) -> None:
-        self._examiner: Examiner | None = None
-        self._careful: set[Shard] = set()
-        self._deaths_at: Counter[tuple[Shard, int]] = Counter()
-        self._deaths = 0
+
+@dataclass
+class _Engine:
+    """One run. `done` and `failed` count images of shards that are committed."""
+
+    pool: WorkerPool
+    place: Place
+    manifest: Manifest
+    most_errors: float | None
+    tell: Tell
+    done: int = 0
+    failed: int = 0
+    _courses: dict[Worker, _Course] = field(default_factory=dict)
+    _careful: set[Shard] = field(default_factory=set)
+    _deaths_at: Counter[tuple[Shard, int]] = field(default_factory=Counter)
+    _deaths: int = 0
 
     def work_on(self, chapter: int) -> None:
         """Commit every shard of the chapter."""
-        before = self.done, self.failed
+        todo = self._begin(chapter)
+        while todo or self.pool.busy:
+            for worker in self.pool.idle:
+                if todo:
+                    self._give(worker, todo.popleft())
+            for event in self.pool.events(0.5):
+                self._take(event, todo)
+            self._tell()
+        self._tell()
+
+    def _begin(self, chapter: int) -> deque[Shard]:
+        """The shards that are not committed; counts those that are."""
         for kind in ("images", "errors"):
             self.place.drop_leftovers(f"{kind}/{chapter_name(chapter)}")
-        while todo := self._begin(chapter, *before):
-            running: dict[Future[int], Shard] = {}
-            try:
-                self._feed(todo, running)
-            except BrokenProcessPool:
-                self._bury(set(running.values()))
-        self._begin(chapter, *before)
-
-    def _begin(self, chapter: int, done: int, failed: int) -> deque[Shard]:
-        """The shards that are not committed; sets the counts by those that are."""
-        there = committed(self.place, chapter)
+        with told(self.place, "the table"):
+            there = committed(self.place, chapter)
+            self.failed += errors_in(self.place, chapter) if there else 0
         shards = self.manifest.shards(chapter)
-        self.done = done + sum(len(shard) for shard in shards if shard.name in there)
-        self.failed = failed + (errors_in(self.place, chapter) if there else 0)
+        self.done += sum(len(shard) for shard in shards if shard.name in there)
         return deque(shard for shard in shards if shard.name not in there)
 
-    def _feed(self, todo: deque[Shard], running: dict[Future[int], Shard]) -> None:
-        with self._pool() as (pool, counted):
-            while todo or running:
-                while todo and len(running) < AHEAD * self.workers:
-                    shard = todo.popleft()
-                    running[pool.submit(_do, shard, shard in self._careful, self._deadly(shard))] = shard
-                ready, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    future.result()
-                    del running[future]
-                    self._deaths = 0
-                self._tell(counted)
+    def _give(self, worker: Worker, shard: Shard) -> None:
+        deadly = {i for (of, i), times in self._deaths_at.items() if of == shard and times >= SUSPECTED}
+        self._courses[worker] = _Course()
+        self.pool.give(worker, _Task(shard, shard in self._careful, frozenset(deadly)))
 
-    def _tell(self, counted: Any) -> None:
-        done, failed = self.done + counted[0], self.failed + counted[1]
-        self.tell(Progress(done, failed, self.manifest.images))
-        too_many(failed, self.most_errors)
+    def _take(self, event: Event, todo: deque[Shard]) -> None:
+        if event.kind is Kind.SIGN:
+            course, (what, value) = self._courses[event.worker], event.content
+            if what == "at":
+                course.at = value
+            else:
+                course.done, course.failed = course.done + 1, course.failed + value
+            return
+        course = self._courses.pop(event.worker, _Course())
+        if event.kind is Kind.DONE:
+            rows, failed = event.content
+            self.done, self.failed, self._deaths = self.done + rows, self.failed + failed, 0
+        elif event.content is not None:
+            self._bury(event.content.shard, course)
+            todo.appendleft(event.content.shard)
 
-    def _deadly(self, shard: Shard) -> frozenset[int]:
-        return frozenset(
-            i for (of, i), times in self._deaths_at.items() if of == shard and times >= SUSPECTED
-        )
-
-    def _bury(self, running: set[Shard]) -> None:
-        """After a worker died (its fellows were ended with it): their shards are gone through one picture at a time."""
-        self._careful |= running
+    def _bury(self, shard: Shard, course: _Course) -> None:
+        """After a worker died, its shard is gone through one picture at a time."""
+        self._careful.add(shard)
         self._deaths += 1
-        for shard in running:
-            marker = self.markers / f"{shard.chapter}-{shard.number}"
-            if marker.exists():
-                self._deaths_at[shard, int(marker.read_text() or 0)] += 1
-                marker.unlink()
+        if course.at is not None:
+            self._deaths_at[shard, course.at] += 1
+            if self._deaths_at[shard, course.at] == SUSPECTED:
+                self._deaths = 0  # that much is known now
         if self._deaths > DEATHS:
             raise SteerAnomalyError(
                 f"workers died {DEATHS} times without finishing anything; what is done stays. Is there memory for "
-                f"{self.workers} of them? Try fewer --workers"
+                "all of them? Try fewer --workers"
             )
 
-    @contextmanager
-    def _pool(self) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-        """Workers, and how many images they have done and how many of them failed, (2,); they stop when it ends."""
-        context = multiprocessing.get_context("fork" if self.forked else "spawn")
-        if self.forked and self._examiner is None:
-            self._examiner = self.make()  # once, and before there are processes to share it
-        counted, stop = context.Array("q", 2), context.Value("b", 0)
-        told = (self._examiner, self.make, self.place, self.markers, os.getpid(), counted, stop)
-        pool = ProcessPoolExecutor(self.workers, context, _start, told)
-        try:
-            yield pool, counted
-        finally:
-            stop.value = 1
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _tell(self) -> None:
+        courses = self._courses.values()
+        done, failed = (
+            self.done + sum(one.done for one in courses),
+            self.failed + sum(one.failed for one in courses),
+        )
+        self.tell(Progress(done, failed, self.manifest.images))
+        too_many(failed, self.most_errors)
 
 
-@dataclass(frozen=True)
-class _Worker:
-    examiner: Examiner
-    place: Place
-    markers: Path
-    counted: Any
-    stop: Any
-
-
-_here: list[_Worker] = []  # in a worker: itself
-
-
-def _start(
-    examiner: Examiner | None,
-    make: Callable[[], Examiner],
-    place: Place,
-    markers: Path,
-    parent: int,
-    counted: Any,
-    stop: Any,
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver tells when to stop
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+def _do(
+    place: Place, examiner: Examiner, task: _Task, sign: Callable[[tuple[str, int]], None]
+) -> tuple[int, int]:
+    """In a worker: make the rows of a shard and commit them; how many, and how many of them are errors."""
     one_thread()
-    _here[:] = [_Worker(examiner or make(), place, markers, counted, stop)]
-
-
-def _end_with(parent: int) -> None:
-    """A driver that is killed cannot tell its workers."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _do(shard: Shard, careful: bool, deadly: frozenset[int]) -> int:
-    """Make the rows of a shard and commit them; how many. `deadly` are places in it that no worker survived."""
-    (worker,) = _here
-    with told(worker.place, "the table"):
-        entries = read_shard(worker.place, shard)
-        made = _carefully(worker, shard, entries, deadly) if careful else worker.examiner.rows(entries)
+    with told(place, "the table"):
+        entries = read_shard(place, task.shard)
+        made = _carefully(examiner, entries, task.deadly, sign) if task.careful else examiner.rows(entries)
         rows = []
         for row in made:
-            if worker.stop.value:
-                raise Stopped
             rows.append(row)
-            with worker.counted.get_lock():
-                worker.counted[0] += 1
-                worker.counted[1] += row["verdict"] in FAILURES
-        commit(worker.place, shard, rows)
-    return len(rows)
+            sign(("did", row["verdict"] in FAILURES))
+        commit(place, task.shard, rows)
+    return len(rows), sum(row["verdict"] in FAILURES for row in rows)
 
 
-def _carefully(worker: _Worker, shard: Shard, entries: list[Any], deadly: frozenset[int]) -> Iterator[Row]:
-    marker = worker.markers / f"{shard.chapter}-{shard.number}"
+def _carefully(
+    examiner: Examiner,
+    entries: list[Entry],
+    deadly: frozenset[int],
+    sign: Callable[[tuple[str, int]], None],
+) -> Iterator[Row]:
     for i, entry in enumerate(entries):
         if i in deadly:
-            yield worker.examiner.failure(entry, KILLED)
+            yield examiner.failure(entry, KILLED)
             continue
-        marker.write_text(str(i))
-        yield worker.examiner.row(entry)
-    marker.unlink(missing_ok=True)
+        sign(("at", i))
+        yield examiner.row(entry)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anomaly.archive.archiving import Archive
+    from anomaly.archive.examining import Examiner
     from anomaly.archive.local_engine import Progress
     from anomaly.archive.places import Place
     from anomaly.inspector import Inspector
@@ -196,17 +197,21 @@ def make(
         tell_estimate(inputs, column, inspector, part, bank, workers, price, quiet)
         return
     from anomaly.archive.archiving import counted, opened
+    from anomaly.archive.examining import examiner_of
     from anomaly.archive.local_engine import TooManyErrors
     from anomaly.archive.places import Place
 
     place = Place(str(out))
+    on_cpu, mutual = str(inspector.device).startswith("cpu"), inspector.mutual
     try:
         with opened(place, inputs, column, run_info(inspector, part), engine, chapter) as opened_archive:
             if retry_errors:
                 _retry(place, engine)
-            if inspector.mutual:
+            if mutual:
                 _draw_bank(opened_archive, inspector, part, bank, seed)
-            counts = _run(opened_archive, inspector, maker, part, engine, address, workers, max_errors, quiet)
+            del inspector  # the workers have their own
+            examiner = partial(examiner_of, maker, part, place if mutual else None)
+            counts = _run(opened_archive, examiner, on_cpu, engine, address, workers, max_errors, quiet)
             opened_archive.finish(counts)
     except KeyboardInterrupt:
         click.echo(
@@ -286,9 +291,8 @@ def _draw_bank(archive: Archive, inspector: Inspector, part: str, size: int, see
 
 def _run(
     archive: Archive,
-    inspector: Inspector,
-    maker: Callable[[], Inspector],
-    part: str,
+    examiner: Callable[[], Examiner],
+    on_cpu: bool,
     engine: str,
     address: str | None,
     workers: int | None,
@@ -297,23 +301,19 @@ def _run(
 ) -> Counter[str]:
     from anomaly import threads
     from anomaly.archive import local_engine
-    from anomaly.archive.examining import examiner_of
 
-    manifest = archive.manifest
+    place, manifest = archive.place, archive.manifest
     most = None if max_errors is None else max_errors[0] * (manifest.images if max_errors[1] else 1)
-    beside = archive.place if inspector.mutual else None
-    on_cpu = str(inspector.device).startswith("cpu")
     with progress_bar(quiet, "images", manifest.images) as bar:
         tell = partial(_tell, bar)
         if engine == "ray":
             from anomaly.archive import ray_engine
 
-            remade = partial(examiner_of, maker, part, beside)
-            return ray_engine.run(archive.place, manifest, remade, workers, address, on_cpu, most, tell)
+            return ray_engine.run(place, manifest, examiner, workers, address, on_cpu, most, tell)
         forked = sys.platform == "linux" and on_cpu
-        loaded = partial(examiner_of, (lambda: inspector) if forked else maker, part, beside)
         count = workers or (threads.available() if on_cpu else 1)
-        return local_engine.run(archive.place, manifest, loaded, count, most, tell, forked)
+        say = partial(bar.write, file=sys.stderr)
+        return local_engine.run(place, manifest, examiner, count, most, tell, forked, say)
 
 
 def _tell(bar: Any, progress: Progress) -> None:
