@@ -1,12 +1,13 @@
 """Whether an archive's run loses an image or does one twice when its driver is killed at random moments.
 
     python benchmarks/archive_kills.py --kills 50
-    python benchmarks/archive_kills.py --kills 10 --nano --images 400
+    python benchmarks/archive_kills.py --kills 50 --nano --images 300 --within 8 --minutes 6
     python benchmarks/archive_kills.py --engine ray --kills 5
     python benchmarks/archive_kills.py --cluster
 
 The driver is a process of its own, ended by SIGKILL at a seeded random moment after it began, then started again, and
-so on; a run that comes to its end is counted and begun anew. Counted are images without a row and with two. Judged by
+so on; a run that comes to its end is counted and begun anew. `--within` is how long after it at most, in seconds (with
+nano more than the model takes to load); `--minutes` ends it early and says after how many kills. Counted are images without a row and with two. Judged by
 brightness, a hundredth of a second each, so that there are many commits, or with nano; every 50th picture is broken.
 `--cluster`: three nodes of a Ray cluster on this machine; an actor's process and then a node are killed meanwhile.
 """
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--nano", action="store_true", help="the samples with nano")
     parser.add_argument("--cluster", action="store_true")
+    parser.add_argument("--within", type=float, help="seconds; 2, and 20 with Ray")
+    parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--drive", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -55,14 +58,7 @@ def main() -> None:
             in_a_cluster(Path(folder), options.images, "nano" if options.nano else "bright")
             told(Path(folder) / "table", options.images, "an actor and a node killed")
         else:
-            killed(
-                Path(folder),
-                options.engine,
-                options.kills,
-                "nano" if options.nano else "bright",
-                options.seed,
-                options.images,
-            )
+            killed(Path(folder), options)
 
 
 def made(folder: Path, images: int, samples: bool) -> None:
@@ -108,19 +104,21 @@ def examiner(kind: str):
     return examiner_of(Inspector, "part")
 
 
-def killed(folder: Path, engine: str, kills: int, kind: str, seed: int, images: int) -> None:
-    """Kill the driver `kills` times; a table that is finished meanwhile is looked at, and another begun."""
-    chance, done, tables = random.Random(seed), 0, 0
-    while done < kills:
+def killed(folder: Path, options: argparse.Namespace) -> None:
+    """Kill the driver so many times; a table that is finished meanwhile is looked at, and another begun."""
+    chance, done, tables = random.Random(options.seed), 0, 0
+    within = options.within or (2.0 if options.engine == "local" else 20.0)
+    kind, end = "nano" if options.nano else "bright", time.monotonic() + options.minutes * 60
+    while done < options.kills and time.monotonic() < end:
         table = folder / f"table{tables}"
-        command = [sys.executable, __file__, "--drive", str(folder / "img"), str(table), engine, kind]
+        command = [sys.executable, __file__, "--drive", str(folder / "img"), str(table), options.engine, kind]
         ended = False
-        while done < kills and not ended:
-            ended = killed_once(command, table, chance.uniform(0, 2.0 if engine == "local" else 20.0))
+        while done < options.kills and not ended and time.monotonic() < end:
+            ended = killed_once(command, table, chance.uniform(0, within))
             done += not ended
         subprocess.run(command, env=ENVIRONMENT, check=True)
         tables += 1
-        told(table, images, f"{done} kills")
+        told(table, options.images, f"{done} kills")
 
 
 def killed_once(command: list[str], table: Path, after: float) -> bool:

@@ -44,13 +44,13 @@ def main() -> None:
     from anomaly.inspector import Inspector
 
     inspector = Inspector()
-    examiner = examiner_of(lambda: inspector, PART)
+    examiner_of(lambda: inspector, PART)  # prepares it, for one thread
     rates: dict[str, list[float]] = {}
     cpu: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         repeat(folder / "img", options.images)
-        ways = {"alone": partial(alone, inspector), "local": partial(local, examiner)}
+        ways = {"alone": partial(alone, inspector), "local": local}
         if options.ray:
             ways["ray"] = on_ray
         for turn in range(options.repeat):
@@ -107,13 +107,16 @@ def alone(inspector: Any, folder: Path, turn: int, workers: int) -> tuple[float,
     return (len(images) - 1) / (moments[-1] - moments[0]), sum(spent) / len(images)
 
 
-def local(examiner: Any, folder: Path, turn: int, workers: int) -> tuple[float, float]:
+def local(folder: Path, turn: int, workers: int) -> tuple[float, float]:
     """The same of the local engine."""
     from anomaly.archive import local_engine
+    from anomaly.archive.examining import examiner_of
+    from anomaly.inspector import Inspector
 
     place, manifest = listed(folder, f"local{turn}")
     seen: list[tuple[float, int, float]] = []
-    local_engine.run(place, manifest, lambda: examiner, workers, tell=partial(note, seen))
+    make = partial(examiner_of, Inspector, PART)
+    local_engine.run(place, manifest, make, workers, tell=partial(note, seen))
     return rate(seen)
 
 
