@@ -7,8 +7,9 @@
 
 The driver is a process of its own, ended by SIGKILL at a seeded random moment after it began, then started again, and
 so on; a run that comes to its end is counted and begun anew. `--within` is how long after it at most, in seconds (with
-nano more than the model takes to load); `--minutes` ends it early and says after how many kills. Counted are images without a row and with two. Judged by
-brightness, a hundredth of a second each, so that there are many commits, or with nano; every 50th picture is broken.
+nano more than the model takes to load); `--minutes` ends it early and says after how many kills. Counted are images
+without a row and with two. Judged by brightness, a hundredth of a second each, so that there are many commits, or with
+nano; every 50th picture is broken.
 `--cluster`: three nodes of a Ray cluster on this machine; an actor's process and then a node are killed meanwhile.
 """
 
