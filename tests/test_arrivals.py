@@ -83,7 +83,41 @@ def test_events_name_files_written_and_moved_in(tmp_path):
         found, until = set(), time.monotonic() + 20
         while len(found) < 2 and time.monotonic() < until:
             found |= {path.name for path in events.wait(0.1)}
-        assert found == {"moved.png", "written.png"}
+        assert found - {"in"} == {"moved.png", "written.png"}
     finally:
         events.close()
     assert not events.alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_folder_that_was_taken_away_and_came_back_is_listened_to_again(tmp_path, monkeypatch, renamed):
+    pytest.importorskip("watchfiles")
+    monkeypatch.setattr("anomaly.line.arrivals.LISTEN_AGAIN", 0.05)
+    monkeypatch.setattr("anomaly.line.arrivals.LOST_AFTER_MS", 50)
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    events = Events(inbox)
+    try:
+        wait(lambda: events.alive)
+        if renamed:
+            inbox.rename(tmp_path / "gone")
+        else:
+            inbox.rmdir()
+        wait(lambda: not events.alive)  # whoever asks looks by themselves meanwhile
+        events.wait(0.1)
+        inbox.mkdir()
+        (inbox / "early.png").write_bytes(b"x")
+        wait(lambda: events.alive)
+        assert inbox in events.wait(2)  # what came before we listened
+        (inbox / "late.png").write_bytes(b"x")
+        wait(lambda: inbox / "late.png" in events.wait(0.1))
+    finally:
+        events.close()
+
+
+def wait(done, seconds=20):
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.01)

@@ -92,6 +92,50 @@ def test_a_signal_for_a_part_that_has_passed_is_not_sent(tmp_path, monkeypatch):
     assert sink.got[-1] == "4" and not {"1", "2"} & set(sink.got)
 
 
+def test_a_clock_that_was_set_back_makes_no_old_signal_fresh(tmp_path, monkeypatch):
+    sink = Fake()
+    sink.newest_only = True
+    send(tmp_path, Fake(*[SinkDown("gone")] * 10_000), ["1", "2"], patience=0.05)
+    now = time.time
+    monkeypatch.setattr(outbox.time, "time", lambda: now() - 3600)
+    send(tmp_path, sink, ["3"])
+    assert sink.got[-1] == "3" and "1" not in sink.got
+
+
+def test_a_full_disk_does_not_end_the_line(tmp_path, monkeypatch):
+    full, settle, sink, warned = [True, True], outbox._settle, Fake(), []
+
+    def settled(*what):
+        if full and full.pop():
+            raise sqlite3.OperationalError("database or disk is full")
+        settle(*what)
+
+    monkeypatch.setattr(outbox, "_settle", settled)
+    monkeypatch.setattr(outbox, "LONGEST_WAIT", 0.1)
+    found = send(tmp_path, sink, ["1", "2"], warned)
+    assert sorted(set(sink.got)) == ["1", "2"] and found.status()[0]["sent"] == 2
+    assert "disk is full" in warned[0] and "is back" in warned[1]
+
+
+def test_days_without_a_receiver_cost_no_time(tmp_path):
+    """A day at a part per second, and another sink's that has been sent."""
+    sinks = Sinks({"sink": Fake()}, tmp_path, print)
+    sinks.close()
+    with outbox._opened(tmp_path / outbox.FILE) as connection:
+        for sink, state in (("down", "waiting"), ("signal", "sent")):
+            rows = [(sink, str(number), time.time(), "x" * 600, state) for number in range(86_400)]
+            connection.executemany(
+                "INSERT INTO message (sink, id, made, body, state) VALUES (?, ?, ?, ?, ?)", rows
+            )
+        connection.commit()
+        steps = []
+        connection.set_progress_handler(lambda: steps.append(1), 100)
+        assert outbox._next(connection, "down", False)[0] == 1
+        assert outbox._next(connection, "signal", True) is None
+        assert not outbox._is_passed(connection, "signal", 172_800)
+    assert len(steps) < 50  # hundreds of SQLite's steps: an index is used, nothing is gone through
+
+
 def test_several_sinks_each_get_everything(tmp_path):
     one, two = Fake(), Fake(SinkDown("gone"))
     with Sinks({"one": one, "two": two}, tmp_path, [].append) as sinks:

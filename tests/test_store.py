@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -57,6 +58,15 @@ def test_what_was_added_is_in_the_file_for_another_reader(store, tmp_path):
 def test_a_second_service_on_the_same_folder_is_refused(store, tmp_path):
     with pytest.raises(SteerAnomalyError, match="only service"):
         Store(tmp_path)
+
+
+def test_threads_that_come_and_go_leave_no_open_files(store):
+    store.add(part()).result()
+    for _ in range(40):
+        thread = threading.Thread(target=store.parts)
+        thread.start()
+        thread.join()
+    assert store._free.qsize() == 1
 
 
 def test_good_pictures_count_once_and_are_forgotten(store):

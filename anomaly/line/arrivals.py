@@ -19,6 +19,10 @@ from anomaly.pictures.suffixes import is_image_name
 from anomaly.runs.stamps import Stamp, stamp_of
 
 
+LISTEN_AGAIN = 1.0  # s until a folder that was gone is listened to again
+LOST_AFTER_MS = 1000  # without a change, after which we look whether the folder is still there
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A picture that arrived at `path` (absolute), as it was when it stood still; `since` is `time.monotonic` then."""
@@ -100,17 +104,21 @@ class Arrivals:
 
 
 class Events:
-    """What the operating system says has changed below `root`, by `watchfiles`, in a thread of its own."""
+    """What the operating system says has changed below `root`, by `watchfiles`, in a thread of its own.
+
+    A folder that was taken away and came back, such as a share, is listened to anew, and named as changed itself.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root, self._changed, self._stop = root, SimpleQueue[Path](), threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="folder events", daemon=True)
+        self._listening = False
+        self._thread = threading.Thread(target=self._go_on, name="folder events", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether anything will be said still; not after the folder was taken away."""
-        return self._thread.is_alive()
+        """Whether changes are heard now; not while the folder is gone."""
+        return self._listening
 
     def wait(self, seconds: float) -> list[Path]:
         """Wait up to so long for the next change; all that have come by then."""
@@ -126,21 +134,41 @@ class Events:
         self._stop.set()
         self._thread.join(5)
 
-    def _listen(self) -> None:
+    def _go_on(self) -> None:
+        while not self._stop.is_set():
+            with suppress(OSError, RuntimeError):  # the folder is gone, or no more watches: looking goes on
+                self._listen(_identity(self._root))
+            self._listening = False
+            self._stop.wait(LISTEN_AGAIN)
+
+    def _listen(self, identity: tuple[int, int]) -> None:
+        """Until it is another folder, or none, that has this name."""
         from watchfiles import Change, watch
 
-        with suppress(OSError, RuntimeError):  # the folder is gone, or no more watches: looking goes on
-            for changes in watch(
-                self._root,
-                watch_filter=None,
-                step=20,
-                debounce=100,
-                stop_event=self._stop,
-                raise_interrupt=False,
-            ):
-                for kind, path in changes:
-                    if kind != Change.deleted:
-                        self._changed.put(Path(path))
+        for changes in watch(
+            self._root,
+            watch_filter=None,
+            step=20,
+            debounce=100,
+            stop_event=self._stop,
+            raise_interrupt=False,
+            rust_timeout=LOST_AFTER_MS,
+            yield_on_timeout=True,
+        ):
+            if _identity(self._root) != identity:
+                return
+            if not self._listening:
+                self._listening = True
+                self._changed.put(self._root)  # what came before we listened
+            for kind, path in changes:
+                if kind != Change.deleted:
+                    self._changed.put(Path(path))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which folder it is that has this name now. Raises `OSError` for none."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _absolute(path: Path) -> Path:

@@ -159,18 +159,31 @@ class _Line:
         with _opened(self._folder / FILE) as connection:
             _prune(connection, self.name)
             while time.monotonic() < self._until:
-                self.wake.clear()
-                found = _next(connection, self.name, self._sink.newest_only)
-                if found is not None:
-                    self._deliver_once(connection, *found)
-                    if found[0] % 1000 == 0:
-                        _prune(connection, self.name)
-                elif self._leaving.is_set():
-                    break
-                else:
-                    self._idle()
-                    self.wake.wait(IDLE)
+                try:
+                    if not self._serve_one(connection):
+                        break
+                except (
+                    sqlite3.Error,
+                    OSError,
+                ) as error:  # such as a full disk; what was sent may go out again
+                    self._is_down(f"cannot note what was sent ({error})")
+                    self._pause(LONGEST_WAIT / 10)
             self._sink.close()
+
+    def _serve_one(self, connection: sqlite3.Connection) -> bool:
+        """Deliver what is next, or wait for it; whether to go on."""
+        self.wake.clear()
+        found = _next(connection, self.name, self._sink.newest_only)
+        if found is not None:
+            self._deliver_once(connection, *found)
+            if found[0] % 1000 == 0:
+                _prune(connection, self.name)
+        elif self._leaving.is_set():
+            return False
+        else:
+            self._idle()
+            self.wake.wait(IDLE)
+        return True
 
     def _deliver_once(self, connection: sqlite3.Connection, number: int, body: str) -> None:
         """Try until it is delivered, dead, or we leave."""
@@ -252,11 +265,13 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
 def _next(connection: sqlite3.Connection, sink: str, newest_only: bool) -> tuple[int, str] | None:
     """Number and body of the message whose turn it is."""
     if newest_only:
-        with connection:
+        now = time.time()
+        with connection:  # what was made in the future is old, too: the clock was set back since
             connection.execute(
-                "UPDATE message SET state = 'passed', body = NULL WHERE sink = ? AND state = 'waiting' AND made < ? "
-                "AND number < (SELECT max(number) FROM message WHERE sink = ?)",
-                (sink, time.time() - FRESH, sink),
+                "UPDATE message SET state = 'passed', body = NULL WHERE sink = ? AND state = 'waiting' AND "
+                "made NOT BETWEEN ? AND ? AND "
+                "number < (SELECT max(number) FROM message WHERE sink = ? AND state = 'waiting')",
+                (sink, now - FRESH, now + FRESH, sink),
             )
     return connection.execute(
         "SELECT number, body FROM message WHERE sink = ? AND state = 'waiting' ORDER BY number LIMIT 1",
@@ -266,8 +281,9 @@ def _next(connection: sqlite3.Connection, sink: str, newest_only: bool) -> tuple
 
 def _is_passed(connection: sqlite3.Connection, sink: str, number: int) -> bool:
     """Whether a newer message has come."""
-    newest = connection.execute("SELECT max(number) FROM message WHERE sink = ?", (sink,)).fetchone()[0]
-    return newest > number
+    statement = "SELECT max(number) FROM message WHERE sink = ? AND state = 'waiting'"
+    (newest,) = connection.execute(statement, (sink,)).fetchone()
+    return (newest or 0) > number
 
 
 def _settle(connection: sqlite3.Connection, number: int, state: str) -> None:

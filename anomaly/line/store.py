@@ -7,8 +7,8 @@ somebody has is never lost. A second process on the same folder is refused.
 from __future__ import annotations
 
 import json
+import queue
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -69,15 +69,14 @@ class Store:
             raise SteerAnomalyError(
                 f"expected a folder for results that can be written to, {folder} cannot ({error}); choose --data"
             ) from error
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._free: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()  # as many as ever read at a time
         self._writer = OneWriter(self._connect)
 
     def close(self) -> None:
         """Write what is left, and let others have the file."""
         self._writer.close()
-        for connection in self._opened:
-            connection.close()
+        while not self._free.empty():
+            self._free.get_nowait().close()
         self._lock.release()
 
     # Writing ---------------------------------------------------------------------------------------------
@@ -208,12 +207,15 @@ class Store:
         return [row | {"was": was.get(row["id"]), "answer": json.loads(row["answer"])} for row in rows]
 
     def _read(self, statement: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
+        try:
+            connection = self._free.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
             connection.row_factory = sqlite3.Row
-            self._opened.append(connection)
-        return [dict(row) for row in connection.execute(statement, values)]
+        try:
+            return [dict(row) for row in connection.execute(statement, values)]
+        finally:
+            self._free.put(connection)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)

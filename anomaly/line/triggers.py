@@ -32,9 +32,9 @@ class Every:
 
     def wants(self, frame: Frame, began: float) -> bool:
         """See `frames.Trigger`."""
-        if frame.time - self._last < self._interval:
+        if began - self._last < self._interval:
             return False
-        self._last = frame.time
+        self._last = began
         return True
 
 
