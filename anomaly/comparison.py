@@ -225,12 +225,10 @@ def sampled(own: np.ndarray) -> np.ndarray:
 
 def add_to(store: FeatureStore, observation: Observation) -> None:
     """Keep the description of a picture for comparing, once. Raises as `FeatureStore.add`."""
-    import torch
-
     assert observation.description is not None  # in company every observation has one
     if observation.description.content not in store:
         patches = observation.description.patches
-        store.add(observation.description.content, [torch.from_numpy(patches).flatten(0, 1)])
+        store.add(observation.description.content, [patches.reshape(-1, patches.shape[-1])])
 
 
 def in_company(activation: str | None) -> str:

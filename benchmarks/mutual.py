@@ -71,7 +71,7 @@ def compare(
     precision: Precision,
 ) -> None:
     """Print the rows of one kind of tokens, N x L x C a layer."""
-    from anomaly.evidence.mutual import describe_neighbourhood, lnamd
+    from anomaly.evidence.mutual_musc import describe_neighbourhood, lnamd
 
     exact, wall, cpu = plainly(tokens, rows)
     truth = None if planted is None else planted[rows]
@@ -100,7 +100,7 @@ def compare(
 
 def plainly(tokens: list[Tensor], rows: list[int]) -> tuple[Tensor, float, float]:
     """The published scores of the images `rows` (len(rows), L), and wall and CPU seconds an image."""
-    from anomaly.evidence.mutual import lnamd
+    from anomaly.evidence.mutual_musc import lnamd
 
     images, lowest = len(tokens[0]), int(LOWEST * (len(tokens[0]) - 1))
     total, share = torch.zeros(len(rows), tokens[0].shape[1]), torch.zeros(2)

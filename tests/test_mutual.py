@@ -20,16 +20,13 @@ from anomaly.evidence.mutual import (
     Company,
     FeatureStore,
     MutualSettings,
-    describe_neighbourhood,
-    image_scores,
-    lnamd,
-    musc_scores,
     mutual_scores,
-    rescore,
     robust_scale,
     robust_scores,
 )
-from anomaly.evidence.mutual_products import left_side, nearest_both, right_side
+from anomaly.evidence.mutual_half import HalfProducts
+from anomaly.evidence.mutual_musc import describe_neighbourhood, image_scores, lnamd, musc_scores, rescore
+from anomaly.evidence.mutual_products import ArrayProducts, rounded
 from anomaly.evidence.mutual_ring import meetings, partner_places, ring
 
 GOLDEN = Path(__file__).parent / "golden" / "musc"
@@ -181,41 +178,68 @@ def test_the_ring_knows_no_order_of_files():
 # ---- products
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 6e-3), (torch.float32, 1e-4)])
-def test_one_product_gives_both_sides(dtype, error):
+WAYS = [HalfProducts(), ArrayProducts(), ArrayProducts(rounded=True)]
+
+
+def both(way, one: Tensor, two: Tensor):
+    left, right = (way.right(each.numpy()) for each in (one, two))
+    return way.nearest(way.left(left), right)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_one_product_gives_both_sides(way):
     gen = torch.Generator().manual_seed(2)
     one, two = torch.randn(7, 20, generator=gen) + 3, torch.randn(9, 20, generator=gen) + 3
     two[0] = one[3] + 0.01
-    left, right = right_side(one, dtype), right_side(two, dtype)
-    rows, columns = nearest_both(left_side(left, 20), right)
-    exact = torch.cdist(one.to(dtype).double(), two.to(dtype).double()).square() / 2
-    torch.testing.assert_close(rows.double(), exact.amin(1), rtol=error, atol=1e-4)
-    torch.testing.assert_close(columns.double(), exact.amin(0), rtol=error, atol=1e-4)
+    rows, columns = both(way, one, two)
+    dtype = torch.bfloat16 if way.in_half else torch.float32
+    exact = torch.cdist(one.to(dtype).double(), two.to(dtype).double()).square().numpy() / 2
+    for got, expected in ((rows, exact.min(1)), (columns, exact.min(0))):
+        np.testing.assert_allclose(got, expected, rtol=6e-3 if way.in_half else 1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_pieces_of_a_product_give_the_same(monkeypatch, dtype):
-    sides = [
-        right_side(torch.randn(12, 20, generator=torch.Generator().manual_seed(n)), dtype) for n in (1, 2)
-    ]
-    whole = nearest_both(left_side(sides[0], 20), sides[1])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_pieces_of_a_product_give_the_same(monkeypatch, way):
+    one, two = (torch.randn(12, 20, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
+    whole = both(way, one, two)
     monkeypatch.setattr("anomaly.evidence.mutual_products.ELEMENTS", 40)
-    for one, other in zip(nearest_both(left_side(sides[0], 20), sides[1]), whole, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+    for piece, other in zip(both(way, one, two), whole, strict=True):
+        np.testing.assert_allclose(piece, other, rtol=1e-2 if way.in_half else 1e-5, atol=1e-5)
 
 
-def test_an_identical_patch_is_at_distance_zero():
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_an_identical_patch_is_at_distance_zero(way):
     one = torch.randn(5, 40, generator=torch.Generator().manual_seed(3)) * 30
-    for dtype, limit in ((torch.bfloat16, 1e-2), (torch.float32, 1e-2)):
-        side = right_side(one, dtype)
-        for found in nearest_both(left_side(side, 40), side):
-            assert float(found.max()) <= limit and float(found.min()) >= 0  # of squares of 72,000
+    for found in both(way, one, one):
+        assert float(found.max()) <= 1e-2 and float(found.min()) >= 0  # of squares of 72,000
+
+
+def test_rounding_is_that_of_bfloat16():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(4)) * torch.logspace(-20, 20, 1000)
+    assert np.array_equal(rounded(values.numpy()), values.to(torch.bfloat16).float().numpy())
+    assert rounded(np.float32([1 + 2**-8, 1 + 3 * 2**-8])).tolist() == [1, 1 + 2**-6]  # ties to even
+
+
+def test_rounded_products_score_as_half_precision_does(tmp_path):
+    tokens, _ = drawn(12, 4, seed=18)
+    store, keys = stored(tmp_path, tokens)
+    found = {}
+    for way in (HalfProducts(), ArrayProducts(rounded=True)):
+        company = Company(store, keys)
+        company.products = way
+        found[way.name] = company.scores()
+    native, array = found.values()
+    for key in keys:
+        np.testing.assert_allclose(array[key].scores, native[key].scores, rtol=1e-3)
+        assert array[key].closest == native[key].closest
+    same = np.mean([np.mean(array[key].scores == native[key].scores) for key in keys])
+    assert same > 0.9  # where they are not, one distance lay between two numbers of half precision
 
 
 # ---- the default
 
 
-@pytest.mark.parametrize("precision", ["half", "single"])
+@pytest.mark.parametrize("precision", ["half", "single", "rounded"])
 def test_ranks_as_the_plain_computation(tmp_path, precision):
     tokens, planted = drawn(14, 5, seed=4)
     store, keys = stored(tmp_path, tokens)
@@ -391,11 +415,11 @@ def test_settings_that_cannot_be(given, said):
 def test_what_is_written_is_what_is_read(tmp_path):
     tokens, _ = drawn(1)
     store, (key,) = stored(tmp_path, tokens)
-    assert key in store and store.layers(key)[0].dtype == torch.float16
-    torch.testing.assert_close(store.layers(key)[0].float(), tokens[0], atol=2e-3, rtol=1e-3)
-    exact = store.layers(key)[0].double()
-    torch.testing.assert_close(store.moments(key)[0].mean, exact.mean(0))
-    torch.testing.assert_close(store.moments(key)[0].square, exact.square().mean(0))
+    assert key in store and store.layers(key)[0].dtype == np.float16
+    np.testing.assert_allclose(store.layers(key)[0], tokens[0].numpy(), atol=2e-3, rtol=1e-3)
+    exact = torch.from_numpy(store.layers(key)[0]).double()
+    np.testing.assert_allclose(store.moments(key)[0].mean, exact.mean(0).numpy())
+    np.testing.assert_allclose(store.moments(key)[0].square, exact.square().mean(0).numpy())
 
 
 def test_a_damaged_file_is_absent_and_replaced(tmp_path):

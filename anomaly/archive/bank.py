@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from anomaly.archive.entries import Entry
 from anomaly.archive.manifest import Manifest, Shard, read_columns, read_shard
@@ -26,7 +25,8 @@ from anomaly.comparison import FEWEST, Comparison, sampled
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import Description
 from anomaly.evidence.mutual import MutualSettings, lowest_mean
-from anomaly.evidence.mutual_products import RunScale, fast_dtype, left_side, nearest_both, right_side
+from anomaly.evidence.mutual_products import Products, products_of
+from anomaly.evidence.mutual_run_scale import RunScale
 from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 from anomaly.evidence.mutual_store import Moments, Mutual
 
@@ -58,26 +58,25 @@ class Bank:
         return robust_scale([self._scored(patches, content).scores for patches, content in pairs])
 
     def _scored(self, patches: np.ndarray, content: str) -> Mutual:
-        (mine,) = self._run_scale([torch.from_numpy(patches)])
-        left = left_side(right_side(mine, self._dtype), mine.shape[1])
+        (mine,) = self._run_scale([patches])
+        left = self._products.left(self._products.right(mine))
         others = [i for i, other in enumerate(self.contents) if other != content]
-        halves = torch.stack([nearest_both(left, self._rights[i])[0] for i in others])
-        each = ((2 * halves.float()).sqrt() / self._run_scale.spread[0]).numpy()[None]
+        halves = np.stack([self._products.nearest(left, self._rights[i])[0] for i in others])
+        each = (np.sqrt(2 * halves) / np.float32(self._run_scale.spread[0]))[None]
         scores, partners, likest = lowest_mean(each, MutualSettings().lowest)
         return Mutual(scores, partners, self.contents[others[likest]])
 
     @cached_property
-    def _dtype(self) -> torch.dtype:
-        return fast_dtype()
+    def _products(self) -> Products:
+        return products_of(MutualSettings().precision)
 
     @cached_property
     def _run_scale(self) -> RunScale:
-        return RunScale.of((_moments(one) for one in self.patches), MutualSettings().standardise)
+        return RunScale.of(([Moments.of(one)] for one in self.patches), MutualSettings().standardise)
 
     @cached_property
-    def _rights(self) -> list[torch.Tensor]:
-        scaled = (self._run_scale([torch.from_numpy(one)])[0] for one in self.patches)
-        return [right_side(one, self._dtype) for one in scaled]
+    def _rights(self) -> list[Any]:
+        return [self._products.right(self._run_scale([one])[0]) for one in self.patches]
 
 
 class BesideBank:
@@ -184,8 +183,3 @@ def _entries(place: Place, manifest: Manifest, rows: Sequence[int]) -> Iterable[
         chapter = int(np.searchsorted(begins, row, "right")) - 1
         inside = row - int(begins[chapter])
         yield read_shard(place, Shard(chapter, 0, inside, inside + 1))[0]
-
-
-def _moments(patches: np.ndarray) -> list[Moments]:
-    exact = torch.from_numpy(patches).double()
-    return [Moments(exact.mean(0), exact.square().mean(0))]

@@ -12,16 +12,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from anomaly.errors import SteerAnomalyError
-from anomaly.evidence.mutual_musc import describe_neighbourhood, image_scores, lnamd, musc_scores, rescore
-from anomaly.evidence.mutual_products import Prepared, RunScale, fast_dtype, nearest_both
+from anomaly.evidence.mutual_products import Precision, Prepared, products_of
 from anomaly.evidence.mutual_ring import Meeting, meetings, partner_places, ring
+from anomaly.evidence.mutual_run_scale import RunScale
 from anomaly.evidence.mutual_scale import RobustScale, robust_scale, robust_scores
 from anomaly.evidence.mutual_store import FeatureStore, KeptScores, Mutual
 
@@ -31,12 +29,7 @@ __all__ = [
     "Mutual",
     "MutualSettings",
     "RobustScale",
-    "describe_neighbourhood",
-    "image_scores",
-    "lnamd",
-    "musc_scores",
     "mutual_scores",
-    "rescore",
     "robust_scale",
     "robust_scores",
 ]
@@ -53,13 +46,14 @@ class MutualSettings:
     """How images are compared. `partners`: how many others each is compared with at most, all when no more.
 
     `lowest`: share of the partners that count. `standardise`: divide each channel by its deviation over the run, for
-    descriptions that are not unit vectors. `precision` of the products; "half" only where the processor has it.
+    descriptions that are not unit vectors. `precision` of the products: "half" only where torch is there and the
+    processor has it, else "single"; "rounded" gives the numbers of half precision anywhere, as fast as single.
     """
 
     partners: int = 100
     lowest: float = 0.3
     standardise: bool = False
-    precision: Literal["half", "single"] = "half"
+    precision: Precision = "half"
 
     def __post_init__(self) -> None:
         if self.partners < 2 or self.partners % 2:
@@ -68,8 +62,10 @@ class MutualSettings:
             )
         if not 0 < self.lowest <= 1:
             raise SteerAnomalyError(f"expected lowest to be a share above 0 and up to 1, got {self.lowest:g}")
-        if self.precision not in ("half", "single"):
-            raise SteerAnomalyError(f'expected precision "half" or "single", got {self.precision!r}')
+        if self.precision not in get_args(Precision):
+            raise SteerAnomalyError(
+                f"expected a precision of {', '.join(get_args(Precision))}, got {self.precision!r}"
+            )
 
 
 class Company:
@@ -91,12 +87,12 @@ class Company:
             )
         self.slots = min(self.settings.partners, len(self.keys) - 1)
         self.scale = RunScale.of((store.moments(key) for key in self.keys), self.settings.standardise)
-        self.dtype = fast_dtype() if self.settings.precision == "half" else torch.float32
+        self.products = products_of(self.settings.precision)
 
     @property
     def hash(self) -> str:
         """SHA-256 in hex of the set: the images, how they were described and how they are compared."""
-        named = [sorted(self.keys), self.store.settings_hash, asdict(self.settings), str(self.dtype)]
+        named = [sorted(self.keys), self.store.settings_hash, asdict(self.settings), self.products.name]
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
     def partners(self, key: str) -> list[str]:
@@ -112,7 +108,7 @@ class Company:
         """
         kept = KeptScores(None if finished is None else finished / self.hash[:16])
         done = kept.read(self.keys)
-        prepared = Prepared(self.store, self.scale, self.dtype, CACHE)
+        prepared = Prepared(self.store, self.scale, self.products, CACHE)
         waiting: dict[int, _Distances] = {}
         for meeting in meetings(len(self.keys), self.settings.partners):
             if not {self.keys[meeting.left], self.keys[meeting.right]} <= done.keys():
@@ -136,11 +132,11 @@ class Company:
         if not all(0 <= patch < len(mine[0]) for patch in patches):
             raise SteerAnomalyError(f"expected patches of 0 to {len(mine[0]) - 1}, got {list(patches)}")
         each = [
-            torch.cdist(one[list(patches)], two, compute_mode="donot_use_mm_for_euclid_dist") / spread
+            np.stack([np.linalg.norm(two - one[patch], axis=1) for patch in patches]) / spread
             for one, two, spread in zip(mine, theirs, self.scale.spread, strict=True)
         ]
-        distances, places = torch.stack(each).mean(0).min(1)
-        return places.numpy(), distances.numpy()
+        distances = np.mean(each, 0, dtype=np.float32)
+        return distances.argmin(1), distances.min(1)
 
     def _meet(
         self,
@@ -150,12 +146,12 @@ class Company:
         done: Mapping[str, Mutual],
     ) -> None:
         lefts, rights = prepared.left(self.keys[meeting.left]), prepared[self.keys[meeting.right]]
-        found = [nearest_both(left, right) for left, right in zip(lefts, rights, strict=True)]
+        found = [self.products.nearest(left, right) for left, right in zip(lefts, rights, strict=True)]
         sides = (meeting.left, meeting.left_slot), (meeting.right, meeting.right_slot)
         for (place, slot), halves in zip(sides, zip(*found, strict=True), strict=True):
             if self.keys[place] not in done:
                 if place not in waiting:
-                    waiting[place] = _Distances(self.slots, halves)
+                    waiting[place] = _Distances(self.slots, halves, self.products.in_half)
                 waiting[place].put(slot, halves)
 
     def _judge(self, place: int, distances: _Distances) -> Mutual:
@@ -184,18 +180,23 @@ def lowest_mean(each: np.ndarray, lowest: float) -> tuple[np.ndarray, int, int]:
 class _Distances:
     """Half squared distances of one image's patches to its partners', by layer, until all partners were met."""
 
-    def __init__(self, slots: int, like: Sequence[Tensor]) -> None:
-        self.halves = torch.empty(len(like), slots, len(like[0]), dtype=like[0].dtype)
+    def __init__(self, slots: int, like: Sequence[np.ndarray], in_half: bool) -> None:
+        self._in_half = in_half
+        kind = np.uint16 if in_half else np.float32  # the upper half of a float32 is its bfloat16
+        self._halves = np.empty((len(like), slots, len(like[0])), kind)
         self.missing = slots
 
-    def put(self, slot: int, halves: Sequence[Tensor]) -> None:
+    def put(self, slot: int, halves: Sequence[np.ndarray]) -> None:
         for layer, values in enumerate(halves):
-            self.halves[layer, slot] = values
+            self._halves[layer, slot] = values.view(np.uint32) >> np.uint32(16) if self._in_half else values
         self.missing -= 1
 
     def distances(self, spread: Sequence[float]) -> np.ndarray:
         """(layers, partners, L) float32, in units of each layer's `spread`."""
-        return ((2 * self.halves.float()).sqrt() / torch.tensor(spread)[:, None, None]).numpy()
+        halves = self._halves
+        if self._in_half:
+            halves = (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return np.sqrt(2 * halves) / np.asarray(spread, np.float32)[:, None, None]
 
 
 def mutual_scores(

@@ -1,160 +1,147 @@
-"""Distances to nearest patches between two images, from one matrix product for both and on any precision.
+"""Distances to nearest patches between two images, from one matrix product for both. Needs no torch.
 
-Half the squared distance of patches a and b is |a|^2 / 2 + |b|^2 / 2 - a b. The two norms ride in columns of their
-own, so the product *is* that number: it is summed in single precision and rounded once, relative to itself, and
-near neighbours lose nothing. Knows nothing of which images meet. Letters: L patches, C channels.
+Half the squared distance of patches a and b is |a|^2 / 2 + |b|^2 / 2 - a b. In half precision the numbers are those of
+bfloat16, rounded once: whether a processor multiplies them (`mutual_half`) or they are multiplied in single precision
+and rounded after. Knows nothing of which images meet. Letters: L patches, C channels.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+import numpy as np
 
-from anomaly.errors import SteerAnomalyError
-from anomaly.evidence.mutual_store import FeatureStore, Moments
+from anomaly.evidence.mutual_run_scale import RunScale
+from anomaly.evidence.mutual_store import FeatureStore
 
-PARTS = {torch.bfloat16: 3, torch.float32: 1}  # columns in which a norm keeps the digits of single precision
-WIDTH = 32  # channels are filled up to a multiple of it, which the product is fast for
 ELEMENTS = 1 << 24  # of a product at one time
-STEADY = 1e-4  # of the largest deviation: a channel that varies less over the run has no scale of its own
+
+Precision = Literal["half", "single", "rounded"]
+
+
+class Products(Protocol):
+    """How distances are computed. Descriptions are float32 (L, C), one side of a product is made of each image's."""
+
+    @property
+    def name(self) -> str:
+        """Tells one way from another."""
+
+    @property
+    def in_half(self) -> bool:
+        """Whether what `nearest` gives are numbers of bfloat16."""
+
+    def right(self, described: np.ndarray) -> Any:
+        """The side on the right of a product; it has `nbytes`."""
+
+    def left(self, right: Any) -> Any:
+        """The same image on the left."""
+
+    def nearest(self, left: Any, right: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Half the squared distance of each patch to its nearest in the other, (L,) and (M,) float32, at least 0."""
 
 
 @dataclass(frozen=True)
-class RunScale:
-    """How descriptions are brought to one scale over a run: (x - mean) * factor, a pair (C,) for each layer.
+class Side:
+    """Descriptions (L, C) and half their squared norms (L,), float32."""
 
-    `spread`: root mean square distance of two patches drawn at random from the run after that, by layer.
-    """
+    values: np.ndarray
+    norms: np.ndarray
 
-    mean: list[Tensor]
-    factor: list[Tensor]
-    spread: list[float]
-
-    @classmethod
-    def of(cls, moments: Iterable[Sequence[Moments]], standardise: bool) -> RunScale:
-        """From the moments of each image's layers, one image after the other. Every image counts alike.
-
-        Raises `SteerAnomalyError` where images differ in layers, and without any.
-        """
-        sums: list[Tensor] = []
-        kinds, count = set(), 0
-        for layers in moments:
-            pairs = [torch.stack([layer.mean, layer.square]) for layer in layers]
-            kinds.add(tuple(pair.shape[1] for pair in pairs))
-            if len(kinds) > 1:
-                break
-            sums = [one + pair for one, pair in zip(sums, pairs, strict=True)] if sums else pairs
-            count += 1
-        if len(kinds) != 1:
-            raise SteerAnomalyError(
-                f"expected all images to have layers of the same channels, got {sorted(kinds)}"
-            )
-        return cls(*map(list, zip(*(_scaled(one / count, standardise) for one in sums), strict=True)))
-
-    def __call__(self, layers: Sequence[Tensor]) -> list[Tensor]:
-        """The layers (L, C) of one image -> float32, on the scale of the run."""
-        return [
-            (layer.float() - mean) * factor
-            for layer, mean, factor in zip(layers, self.mean, self.factor, strict=True)
-        ]
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.values.nbytes + self.norms.nbytes
 
 
-def _scaled(moments: Tensor, standardise: bool) -> tuple[Tensor, Tensor, float]:
-    # Mean and mean square over the run, (2, C) -> mean, factor and spread.
-    mean, square = moments
-    deviation = (square - mean.square()).clamp_min(0).sqrt()
-    varies = deviation > STEADY * deviation.max()
-    factor = torch.where(varies, 1 / deviation, 0) if standardise else torch.ones_like(deviation)
-    spread = float((2 * (deviation * factor).square().sum()).sqrt())
-    return (
-        mean.float(),
-        factor.float(),
-        spread or 1.0,
-    )  # every patch alike: all distances are zero, in any unit
+@dataclass(frozen=True)
+class ArrayProducts:
+    """In single precision by NumPy; `rounded` as bfloat16 is, for the same numbers on any processor."""
+
+    rounded: bool = False
+
+    @property
+    def name(self) -> str:
+        """See `Products`."""
+        return "float32, rounded to bfloat16" if self.rounded else "float32"
+
+    @property
+    def in_half(self) -> bool:
+        """See `Products`."""
+        return self.rounded
+
+    def right(self, described: np.ndarray) -> Side:
+        """See `Products`."""
+        values = np.ascontiguousarray(rounded(described) if self.rounded else described, np.float32)
+        norms = np.square(values, dtype=np.float64).sum(1) / 2
+        return Side(values, norms.astype(np.float32))
+
+    def left(self, right: Side) -> Side:
+        """See `Products`."""
+        return right
+
+    def nearest(self, left: Side, right: Side) -> tuple[np.ndarray, np.ndarray]:
+        """See `Products`."""
+        rows, columns = [], []
+        step = max(1, ELEMENTS // len(right.norms))
+        for start in range(0, len(left.norms), step):
+            piece = slice(start, start + step)
+            halves = left.values[piece] @ -right.values.T
+            halves += left.norms[piece, None]
+            halves += right.norms
+            rows.append(halves.min(1))
+            columns.append(halves.min(0))
+        found = (np.maximum(np.concatenate(rows), 0), np.maximum(np.min(columns, 0), 0))
+        return (rounded(found[0]), rounded(found[1])) if self.rounded else found
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16 of each float32, ties to even, as float32."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (nearest & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def products_of(precision: Precision) -> Products:
+    """The fastest way: "half" where torch is there and the processor multiplies bfloat16, elsewhere single."""
+    if precision == "half" and find_spec("torch") is not None:
+        from anomaly.evidence.mutual_half import HalfProducts, is_native
+
+        if is_native():
+            return HalfProducts()
+    return ArrayProducts(rounded=precision == "rounded")
 
 
 class Prepared:
     """Images of a store made ready for products; those used last are kept, up to `cache` bytes."""
 
-    def __init__(self, store: FeatureStore, scale: RunScale, dtype: torch.dtype, cache: int) -> None:
-        self.store, self.scale, self.dtype, self.cache = store, scale, dtype, cache
-        self._kept: OrderedDict[str, list[Tensor]] = OrderedDict()
+    def __init__(self, store: FeatureStore, scale: RunScale, products: Products, cache: int) -> None:
+        self.store, self.scale, self.products, self.cache = store, scale, products, cache
+        self._kept: OrderedDict[str, list[Any]] = OrderedDict()
         self._size = 0
-        self._left: tuple[str, list[Tensor]] = ("", [])
+        self._left: tuple[str, list[Any]] = ("", [])
 
-    def __getitem__(self, key: str) -> list[Tensor]:
-        """The right-hand side (L, C') of each layer's product. Raises `SteerAnomalyError` when the store lacks it."""
+    def __getitem__(self, key: str) -> list[Any]:
+        """The right side of each layer. Raises `SteerAnomalyError` when the store lacks the image."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        layers = [right_side(layer, self.dtype) for layer in self.scale(self.store.layers(key))]
+        layers = [self.products.right(layer) for layer in self.scale(self.store.layers(key))]
         self._kept[key] = layers
         self._size += _bytes(layers)
         while self._size > self.cache and len(self._kept) > 2:
             self._size -= _bytes(self._kept.popitem(last=False)[1])
         return layers
 
-    def left(self, key: str) -> list[Tensor]:
-        """The left-hand sides of the image; the last one asked for is kept."""
+    def left(self, key: str) -> list[Any]:
+        """The left sides of the image; the last one asked for is kept."""
         if self._left[0] != key:
-            channels = [len(mean) for mean in self.scale.mean]
-            self._left = key, [left_side(*one) for one in zip(self[key], channels, strict=True)]
+            self._left = key, [self.products.left(one) for one in self[key]]
         return self._left[1]
 
 
-def fast_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it, float32 elsewhere (there it would be many times slower)."""
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if native() else torch.float32
-
-
-def right_side(described: Tensor, dtype: torch.dtype) -> Tensor:
-    """Descriptions (L, C) -> (L, C'), `dtype`: themselves, half their squared norms, ones, zeros up to C'."""
-    rounded = described.to(dtype)
-    rest, columns = rounded.double().square().sum(1) / 2, []
-    for _ in range(PARTS[dtype]):
-        columns.append(rest.to(dtype))
-        rest = rest - columns[-1].double()
-    norms = torch.stack(columns, 1)
-    whole = torch.cat([rounded, norms, torch.ones_like(norms)], 1)
-    return pad(whole, (0, -whole.shape[1] % WIDTH))
-
-
-def left_side(right: Tensor, channels: int) -> Tensor:
-    """The same image on the left of a product: negated, ones where the norms of the other are, and its own norms."""
-    parts = PARTS[right.dtype]
-    norms, ones = right[:, channels : channels + parts], right[:, channels + parts : channels + 2 * parts]
-    return torch.cat([-right[:, :channels], ones, norms, right[:, channels + 2 * parts :]], 1)
-
-
-def nearest_both(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Two sides (L, C') and (M, C') -> half the squared distance of each patch to its nearest in the other, (L,), (M,).
-
-    At least 0, in the precision of the sides.
-    """
-    rows, columns = [], []
-    for some in left.split(max(1, ELEMENTS // len(right))):
-        halves = _ordered(some @ right.T)
-        rows.append(halves.amin(1))
-        columns.append(halves.amin(0))
-    lowest = columns[0] if len(columns) == 1 else torch.stack(columns).amin(0)
-    return _numbers(torch.cat(rows), left.dtype), _numbers(lowest, left.dtype)
-
-
-def _ordered(halves: Tensor) -> Tensor:
-    # Numbers from zero up are ordered as their bits are; minima of 16-bit integers take a seventh of the time. What
-    # rounding left below zero is a negative integer too, and becomes zero in `_numbers`.
-    return halves.view(torch.int16) if halves.dtype == torch.bfloat16 else halves
-
-
-def _numbers(lowest: Tensor, dtype: torch.dtype) -> Tensor:
-    return lowest.view(dtype).clamp_min(0)
-
-
-def _bytes(layers: Sequence[Tensor]) -> int:
+def _bytes(layers: Sequence[Any]) -> int:
     return sum(layer.nbytes for layer in layers)

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from anomaly.errors import NotJudged, SteerAnomalyError
 from steervit.files import write_whole
@@ -30,8 +28,14 @@ SUFFIX = ".safetensors"
 class Moments:
     """Mean and mean square (C,) of one layer's descriptions over the patches of an image, float64."""
 
-    mean: Tensor
-    square: Tensor
+    mean: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, half: np.ndarray) -> Moments:
+        """Of descriptions (L, C) in half precision."""
+        exact = half.astype(np.float64)
+        return cls(exact.mean(0), np.square(exact).mean(0))
 
 
 class FeatureStore:
@@ -57,7 +61,7 @@ class FeatureStore:
         except SteerAnomalyError:
             return False
 
-    def add(self, key: str, layers: Sequence[Tensor]) -> None:
+    def add(self, key: str, layers: Sequence[np.ndarray]) -> None:
         """Write one description (L, C) for each layer, finite, of one L; an image that is there is left as it is.
 
         Raises `NotJudged` for a description that is not finite in half precision, `SteerAnomalyError` for other
@@ -68,7 +72,7 @@ class FeatureStore:
         content = save(_tensors(key, layers), {"settings": self.settings_hash})
         _write(self.path(key), content, f"descriptions of image {key[:12]}")
 
-    def layers(self, key: str) -> list[Tensor]:
+    def layers(self, key: str) -> list[np.ndarray]:
         """The descriptions (L, C) of each layer, float16. Raises `SteerAnomalyError` when absent or damaged."""
         with self._open(key) as file:
             return [file.get_tensor(f"layer_{number}") for number in range(_count(file))]
@@ -84,7 +88,7 @@ class FeatureStore:
     def _open(self, key: str) -> Any:
         path = self.path(key)
         try:
-            file = safe_open(path, framework="pt")
+            file = safe_open(path, framework="np")
         except (OSError, SafetensorError) as error:
             raise SteerAnomalyError(
                 f"expected the descriptions of image {key[:12]} at {path}, found none that is whole: describe it again"
@@ -126,7 +130,7 @@ class KeptScores:
         """Raises `SteerAnomalyError` when the file cannot be written."""
         if self.folder is not None:
             facts = json.dumps({"closest": mutual.closest, "partners": mutual.partners})
-            tensors = {"scores": torch.from_numpy(mutual.scores)}
+            tensors = {"scores": np.ascontiguousarray(mutual.scores)}
             _write(
                 self.folder / f"{key}{SUFFIX}", save(tensors, {"facts": facts}), f"scores of image {key[:12]}"
             )
@@ -151,22 +155,26 @@ def _write(path: Path, content: bytes, what: str) -> None:
         ) from error
 
 
-def _tensors(key: str, layers: Sequence[Tensor]) -> dict[str, Tensor]:
+def _tensors(key: str, layers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     shapes = [tuple(layer.shape) for layer in layers]
     if not shapes or any(len(s) != 2 or not all(s) for s in shapes) or len({s[0] for s in shapes}) > 1:
         raise SteerAnomalyError(
             f"expected a description L x C for each layer, all of one L, got {shapes} for image {key[:12]}"
         )
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray] = {}
     for number, layer in enumerate(layers):
-        half = layer.detach().cpu().to(torch.float16).contiguous()
-        if not bool(torch.isfinite(half).all()):
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused
+            half = np.ascontiguousarray(layer, np.float16)
+        if not np.isfinite(half).all():
             raise NotJudged(
                 f"expected finite descriptions below 65504, got others in layer {number} of image {key[:12]}"
             )
-        exact = half.double()
-        tensors |= {f"layer_{number}": half, f"mean_{number}": exact.mean(0)}
-        tensors[f"square_{number}"] = exact.square().mean(0)
+        moments = Moments.of(half)
+        tensors |= {
+            f"layer_{number}": half,
+            f"mean_{number}": moments.mean,
+            f"square_{number}": moments.square,
+        }
     return tensors
 
 

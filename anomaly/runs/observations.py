@@ -32,7 +32,7 @@ class Observations:
     """
 
     def __init__(self, folder: Path, described_by: str) -> None:
-        # It needs torch, which judging pictures alone may do without.
+        # It needs safetensors, which judging pictures alone may do without.
         from anomaly.evidence.mutual_store import FeatureStore
 
         self.folder, self.compared = folder, folder / "compared"
@@ -95,6 +95,6 @@ class Observations:
     def _described(self, content: str, grid: list[int]) -> Unread:
         def read() -> np.ndarray:
             (patches,) = self.features.layers(content)
-            return patches.float().view(*grid, -1).numpy()
+            return patches.astype(np.float32).reshape(*grid, -1)
 
         return Unread(read, (grid[0], grid[1]), content)
