@@ -100,7 +100,7 @@ def test_what_was_mended_is_done_again(pictures, table):
         done = archive(pictures, "--out", table, "--threshold", "14.6", "--retry-errors")
     finally:
         bad.write_bytes(b"no picture")
-    assert done.exit_code == 0 and "1 shards" in done.output, done.output
+    assert done.exit_code == 0 and "1 images without a result" in done.output, done.output
     assert len(rows_of(table)) == 21 and not rows_of(table, "errors")
 
 

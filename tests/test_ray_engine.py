@@ -1,5 +1,6 @@
 """The Ray engine: the same table as the local one, and what was done before is not done again. One small cluster."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from drawn_archive import draw, examiner, listed, rows_of
 from anomaly.archive import local_engine
 from anomaly.archive.local_engine import TooManyErrors
 from anomaly.archive.places import Place
+from anomaly.archive.retrying import reopen
 from anomaly.archive.table import read_rows
 
 pytest.importorskip("ray")
@@ -70,3 +72,21 @@ def test_ray_gives_the_table_of_the_local_engine_and_goes_on_where_it_stopped(cl
     ours, theirs = (next(read_rows(Place(str(tmp_path / one)), "images", 0)) for one in ("ray", "local"))
     assert ours.schema == theirs.schema
     assert not place.exists("_checkpoint/chapter-00000") and place.files("_done") == ["chapter-00000.json"]
+
+
+def test_errors_are_done_again_and_nothing_else(cluster, tmp_path):
+    bad = tmp_path / "img" / "bad.png"
+    (good,) = draw(tmp_path / "img", 20)[:1]
+    bad.write_bytes(b"no picture")
+    (tmp_path / "img" / "worse.png").write_bytes(b"no picture")
+    place, manifest = listed(tmp_path / "img", tmp_path / "t")
+    cluster.run(place, manifest, examiner, 2, None)
+    before = rows_of(place.path)
+    shutil.copyfile(good, bad)
+    assert reopen(place, "ray") == 2
+    assert not rows_of(place.path, "errors") and not place.exists("_done/chapter-00000.json")
+    counts = cluster.run(place, manifest, examiner, 2, None)
+    assert counts["unreadable"] == 1 and sum(counts.values()) == 22
+    after = rows_of(place.path)
+    assert len(after) == 21 and all(after[one] == row for one, row in before.items())
+    assert [row["path"][-9:] for row in rows_of(place.path, "errors").values()] == ["worse.png"]

@@ -21,11 +21,11 @@ from anomaly.archive.examining import Examiner, Row
 from anomaly.archive.local_engine import Progress, Tell, TooManyErrors, over_the_limit, too_many
 from anomaly.archive.manifest import Manifest, chapter_name
 from anomaly.archive.places import Place, store_of, told
-from anomaly.archive.table import close, closed, read_rows
+from anomaly.archive.retrying import go_through
+from anomaly.archive.table import CHECKPOINTS, close, closed, read_rows
 from anomaly.errors import SteerAnomalyError
 from anomaly.runs.rows import FAILURES
 
-CHECKPOINTS = "_checkpoint"
 KIND, CHAPTER = "table", "chapter"  # columns that become folders, and are in no file
 EACH_TOLD = 16  # rows between two words to the driver
 SPARE = 2  # logical cores beside the workers' for reading the list, writing and the checkpoint
@@ -47,7 +47,9 @@ def run(
     Raises `SteerAnomalyError` where the cluster cannot be reached or gives up.
     """
     counts: Counter[str] = Counter()
-    known = closed(place)
+    with told(place, "the table"):
+        go_through(place)
+        known = closed(place)
     done = failed = 0
     with _cluster(address, workers) as count:
         for chapter, rows in enumerate(manifest.chapters):

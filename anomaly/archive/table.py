@@ -24,6 +24,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.runs.rows import FAILURES
 
 RUN = "_run.json"
+CHECKPOINTS = "_checkpoint"  # Ray's
 READERS = 16  # files that are looked at together: a store answers slowly, and many at a time
 
 
@@ -121,19 +122,6 @@ def close(place: Place, chapter: int) -> dict[str, int]:
         raise ArchiveError(_unequal(place, chapter, len(wanted), there))
     place.write_json(f"_done/{chapter_name(chapter)}.json", dict(counts))
     return dict(counts)
-
-
-def reopen_errors(place: Place) -> int:
-    """Have the local engine do every shard again that has an image without a result; how many. Raises `OSError`."""
-    shards = 0
-    for chapter in chapters_of(place):
-        names = file_names(place, ERRORS, chapter)
-        if names:
-            place.remove(f"_done/{chapter_name(chapter)}.json")
-        for name in names:
-            place.remove(name.replace(ERRORS, IMAGES, 1))  # its commit; the errors are written over
-        shards += len(names)
-    return shards
 
 
 def chapters_of(place: Place) -> list[int]:

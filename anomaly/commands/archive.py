@@ -110,7 +110,7 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
 @files(
     "--retry-errors",
     is_flag=True,
-    help="Do the shards again that have images without a result (local engine).",
+    help="Do the images again that have no result.",
 )
 @asked(
     "--bank",
@@ -259,17 +259,11 @@ def _inspector(
 
 def _retry(place: Place, engine: str) -> None:
     from anomaly.archive.places import told
-    from anomaly.archive.table import reopen_errors
-    from anomaly.errors import SteerAnomalyError
+    from anomaly.archive.retrying import reopen
 
-    if engine != "local":
-        raise SteerAnomalyError(
-            "expected --engine local for --retry-errors: Ray's checkpoint takes images without a result for done. "
-            "Inspect them into another table: the errors table is a table of paths"
-        )
     with told(place, "the table"):
-        shards = reopen_errors(place)
-    click.echo(f"{shards} shards with errors are done again", err=True)
+        images = reopen(place, engine)
+    click.echo(f"{images} images without a result are done again", err=True)
 
 
 def _beside(maker: Callable[[], Inspector], size: int, seed: int) -> Inspector:
