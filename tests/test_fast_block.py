@@ -57,3 +57,14 @@ def test_products_are_the_plain_ones_with_and_without_gradients():
         assert torch.allclose(found, expected, atol=1e-5)
     feed_forward(x, first, second).sum().backward()
     assert first.weight.grad is not None
+
+
+def test_a_training_run_in_bfloat16_can_validate():
+    """float32 tokens and weights under autocast, without gradients: as `train.precision: bf16` has it on a CPU."""
+    torch.manual_seed(0)
+    first, second, x = nn.Linear(48, 20), nn.Linear(20, 48), tokens()
+    with torch.no_grad():
+        plain = second(nn.functional.gelu(first(x)))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = feed_forward(x, first, second)
+    assert (found.float() - plain).abs().max() < 0.05

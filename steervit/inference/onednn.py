@@ -23,6 +23,7 @@ def speaks_onednn(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")  # it would have half of a product in bfloat16
         and not torch.compiler.is_exporting()  # a graph is for other runtimes, whose products are their own
     )
 
