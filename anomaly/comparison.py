@@ -1,7 +1,8 @@
 """A picture in company: its own map and its distance to other pictures, brought to one scale and added.
 
 Every part of the sum is in robust z-scores of what is ordinary here (the run's good majority, or the references), so
-the same number means the same oddness for any part; what is more ordinary than usual speaks against nothing.
+the same number means the same oddness for any part, along the border by what is ordinary there; what is more ordinary
+than usual speaks against nothing, and what is far odder than usual speaks by its root (`softened`).
 Letters: h x w patches.
 """
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 FEWEST = 8  # pictures from which mutual scoring is on by itself
 SAMPLED = 4096  # values of each picture's own map that set the scale
+SOFT = 2.0  # z-scores of distances to others above it count by their root
+OTHERS = "the other pictures of the run"  # what a picture is compared with, in words
 TEXT, COMPANY, REFERENCES = "text", "company", "references"  # parts of a score
 
 
@@ -65,7 +68,7 @@ class Comparison:
     own_scale: RobustScale | BorderedScale
     references: Known | None = None
     mutual: Mapping[str, Mutual] = field(default_factory=dict)
-    mutual_scale: RobustScale | None = None
+    mutual_scale: RobustScale | BorderedScale | None = None
     company: Company | None = None
 
     def likest(self, description: Description, at: tuple[float, float]) -> int | None:
@@ -86,7 +89,7 @@ class Comparison:
         parts: dict[str, np.ndarray] = {}
         found = self.mutual.get(description.content)
         if found is not None and self.mutual_scale is not None:
-            parts[COMPANY] = self.mutual_scale(found.scores).reshape(description.grid)
+            parts[COMPANY] = self.mutual_scale(found.scores.reshape(description.grid))
         distance = unlike = None
         if self.references is not None:
             parts[REFERENCES] = self.references.oddness(description)
@@ -105,7 +108,7 @@ class Comparison:
         `within` are the parts of `own`, by name and in logits, that other evidence than the text gave.
         """
         mine = np.maximum(self.own_scale(own), 0)
-        others = {name: np.maximum(one, 0) for name, one in compared.parts.items()}
+        others = {name: softened(one) for name, one in compared.parts.items()}
         total = np.stack([resize(one, own.shape) for one in (mine, *others.values())]).sum(
             0, dtype=np.float32
         )
@@ -196,25 +199,45 @@ def compare(
     references: Known | None = None,
     finished: Path | None = None,
     settings: MutualSettings | None = None,
+    grids: Sequence[tuple[int, int]] | None = None,
 ) -> Comparison:
     """The comparison of a run.
 
-    `own` are values (see `sampled`) of the maps of what is ordinary: of the references where there are some, else of
-    all pictures. `store` holds the descriptions of the pictures `keys`, None when they are not compared with each
-    other; `finished` is a folder in which comparisons are kept for going on. Raises `SteerAnomalyError` for fewer
-    than two pictures of different content.
+    `own` are values (h, w) (see `sampled`) of the maps of what is ordinary: of the references where there are some,
+    else of all pictures. `store` holds the descriptions of the pictures `keys`, None when they are not compared with
+    each other; `finished` is a folder in which comparisons are kept for going on. `grids` are rows and columns of
+    patches of each of `keys`; without them distances have one scale, at the border too. Raises `SteerAnomalyError` for
+    fewer than two pictures of different content.
     """
     if store is None and references is not None:
         return Comparison(bordered_scale(own), references)
-    scale = robust_scale([one[np.isfinite(one)] for one in own])
+    finite = [one for one in own if np.isfinite(one).all()]  # what is not will not be judged, and spoils no scale
+    scale = bordered_scale(finite)
     if store is None:
         return Comparison(scale, references)
     from anomaly.evidence.mutual import Company, MutualSettings
 
     company = Company(store, keys, settings or MutualSettings())
     mutual = company.scores(finished)
-    usual = robust_scale([one.scores for one in mutual.values()])
-    return Comparison(scale, references, mutual, usual, company)
+    return Comparison(scale, references, mutual, _usual(mutual, keys, grids), company)
+
+
+def softened(oddness: np.ndarray) -> np.ndarray:
+    """Z-scores of distances to others as they count in the sum: 0 below 0, their root above 2, smoothly.
+
+    So a good picture that is unlike the others everywhere, taken in other light, does not stand above every defect.
+    """
+    above = np.maximum(oddness - SOFT, 0)
+    return np.where(above > 0, SOFT - 0.5 + np.sqrt(above + 0.25), np.maximum(oddness, 0))
+
+
+def _usual(
+    mutual: Mapping[str, Mutual], keys: Sequence[str], grids: Sequence[tuple[int, int]] | None
+) -> RobustScale | BorderedScale:
+    if grids is None:
+        return robust_scale([one.scores for one in mutual.values()])
+    known = dict(zip(keys, grids, strict=True))
+    return bordered_scale([one.scores.reshape(known[key]) for key, one in mutual.items()])
 
 
 def sampled(own: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 from anomaly import heatmaps
 from anomaly import prompts as prompt_sets
 from anomaly.comparison import (
+    OTHERS,
     Comparison,
     DescribedReferences,
     ReferenceSet,
@@ -46,14 +47,14 @@ from anomaly.pictures.images import as_rgb
 from anomaly.prompts import PromptSet
 from anomaly.regions import NO_LEAST, Least
 from anomaly.roi import NoRoi, Roi, filled, smaller
-from anomaly.settings import InspectionSettings
+from anomaly.settings import ENSEMBLES, InspectionSettings
 from anomaly.tiles import parse_scales
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from anomaly.bundle.opened import OpenedBundle
-    from anomaly.evidence.mutual import FeatureStore
+    from anomaly.evidence.mutual import FeatureStore, MutualSettings
     from anomaly.evidence.reference_check import Finding
     from steervit import SteerViT
 
@@ -75,7 +76,8 @@ class Inspector:
     compared with each other. Maps are then sums of z-scores, see `comparison`, and `activation` is "logit".
     `roi` and `ignore` say which pixels count, see `roi.Roi.of`: `auto` for the part against an even background, a box
     in pixels, masks. `least` is the smallest region that is a defect.
-    `ensemble` "fused" runs all prompts as one, several times as fast with nearly the same maps (docs/speed.md).
+    `ensemble` "fused" runs all prompts as one, several times as fast with nearly the same maps; "cascade" lets each
+    prompt look again where that map is highest (docs/speed.md).
     Weights are loaded with the first image, or by `prepare`. Raises `SteerAnomalyError` for bad settings.
     """
 
@@ -110,9 +112,9 @@ class Inspector:
             prompts, omega, precision, references, roi, ignore, ensemble = bundle.arguments(asked).values()
         elif precision not in ("fp32", "bf16"):
             raise SteerAnomalyError(f"expected a precision of fp32 or bf16, got {precision!r}")
-        if ensemble not in (None, "fused"):
+        if ensemble not in ENSEMBLES:
             raise SteerAnomalyError(
-                f"expected an ensemble that is fused, or None for exact, got {ensemble!r}"
+                f"expected an ensemble that is fused or cascade, or None for exact, got {ensemble!r}"
             )
         self.prompts = prompts if isinstance(prompts, PromptSet) else prompt_sets.load(prompts)
         self.record = self._found.record
@@ -137,10 +139,11 @@ class Inspector:
         )  # fmt: skip
         parse_scales(self.settings.scales)
         heatmaps.activate(np.zeros((1, 1)), self.settings.activation)  # a wrong name is said now
-        shipped, self.why_unjudged = valid_point(self._found.point, self.settings)
+        measured = None if bundle is not None and mutual else self._found.point  # for pictures judged alone
+        shipped, self.why_unjudged = valid_point(measured, self.settings)
         self.judge = Judge(with_given(shipped, threshold, mask_threshold, self.settings), least=least)
         if bundle is not None:
-            bundle.check(self.settings)
+            bundle.check(self.settings, mutual)
             self.judge = self._judge_of(bundle, threshold, mask_threshold) or self.judge
         self.asked = self._found.opened(self.settings, self.prompts, device)
         self.device = self.asked.device
@@ -274,14 +277,24 @@ class Inspector:
         folder where comparisons are kept for going on.
         """
         references = self._described_references(prompt_sets.object_name(object)) if self.references else None
-        own, keys = [], []
+        own, keys, grids = [], [], []
         for one in observed:
             assert one.description is not None  # in company every observation has one
             keys.append(one.description.content)
+            grids.append(one.description.grid)
             own.append(sampled(one.own))
         if references is not None:
             own = references.own
-        return compare(own, store, keys, references.bank if references else None, finished)
+        bank = references.bank if references else None
+        return compare(own, store, keys, bank, finished, self._compared_how(), grids)
+
+    def _compared_how(self) -> MutualSettings | None:
+        """How pictures are compared with each other: a bundle repeats what the original did where it was exported."""
+        if self._found.bundle is None or not self.mutual:
+            return None
+        from anomaly.evidence.mutual import MutualSettings
+
+        return MutualSettings(precision=self._found.bundle.mutual_precision)
 
     def conclude(
         self, observation: Observation, comparison: Comparison | None = None
@@ -302,6 +315,7 @@ class Inspector:
             heatmaps.resize(own, observation.seen_hw),
             self.settings.smooth,
             smaller(inside, observation.seen_hw),
+            heatmaps.TOP_FRACTION if compared is None else heatmaps.TOP_IN_COMPANY,
         )
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged("the model gave values that are not finite for this image")
@@ -395,7 +409,7 @@ class Inspector:
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
     def _company(self) -> str | None:
-        parts = ["the other pictures of the run"] if self.mutual else []
+        parts = [OTHERS] if self.mutual else []
         if self.references:
             parts.append(f"{len(self.references)} references {self.references.hash[:16]}")
         return f"{' and '.join(parts)}, seen by {self._seen_by}" if parts else None

@@ -105,8 +105,11 @@ class LoadedModel:
             if object not in self._banks:
                 texts = self._prompts.fill(object) + self._prompts.fill_contrast(object)
                 bank = self.steervit.prepare(texts)
+                groups = [len(self._prompts.prompts), len(self._prompts.contrast)]
                 if self._settings.ensemble == "fused":
-                    bank = bank.fused([len(self._prompts.prompts), len(self._prompts.contrast)])
+                    bank = bank.fused(groups)
+                elif self._settings.ensemble == "cascade":
+                    bank = bank.cascaded(groups)
                 self._banks[object] = bank
             return self._banks[object]
 

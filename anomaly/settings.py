@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+ENSEMBLES = (None, "fused", "cascade")
+SUMMED = 2  # how a picture's own map and its company become map and score (`comparison`); + 1 when that changes
 UNHASHED = ("model",)  # a name; the weights' hashes say which model it is
 
 
@@ -23,7 +25,8 @@ class InspectionSettings:
     heatmap; `self_similarity` and `dark_lines` are weights in logits per z-score; `image_size` is height and width
     in px; `company` says what else a picture is compared with, None when it is judged alone; `roi` and `ignore` which
     pixels count and which do not, None for all and for none (see `roi.Roi.name`). `ensemble` says how the prompts
-    share their passes: None exactly, "fused" as one (`steervit.inference.ensemble.PromptBank.fused`).
+    share their passes: None exactly, "fused" as one, "cascade" one by one where that map is highest
+    (`steervit.inference.ensemble.PromptBank`).
     """
 
     model: str
@@ -51,6 +54,7 @@ class InspectionSettings:
             for name, value in self.to_dict().items()
             if name not in UNHASHED and value is not None
         }
+        kept |= {"summed": SUMMED} if self.company is not None else {}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

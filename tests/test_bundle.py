@@ -142,10 +142,11 @@ def test_it_runs_where_nothing_else_is_installed(nano, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_take_a_bundle_and_need_no_torch(nano, tmp_path, monkeypatch):
+def test_the_commands_take_a_bundle_and_need_no_torch(nano, tiny, tmp_path):
     _, out, _ = nano
     for k in range(2):
         Image.fromarray(part(30 + k)).save(tmp_path / f"{k}.png")
+    compared = ["inspect", "--model", tiny[1], tmp_path, "--out", tmp_path / "compared", "--mutual", "on"]
     blocked = ("torch", "timm", "transformers", "torchvision", "sklearn", "onnx", "huggingface_hub")
     code = f"""
 import sys
@@ -160,6 +161,7 @@ main(prog_name="steer-anomaly")
     words = [
         ["inspect", "--model", out, tmp_path, "--out", tmp_path / "results", "--quiet"],
         ["verify", out],
+        [*compared, "--quiet"],
     ]
     done = [
         subprocess.run(
@@ -167,7 +169,7 @@ main(prog_name="steer-anomaly")
         )
         for one in words
     ]
-    assert [one.returncode for one in done] == [0, 0], done
+    assert [one.returncode for one in done] == [0, 0, 0], done
     assert "scores here as it did" in done[1].stdout
     run = json.loads((tmp_path / "results" / "run.json").read_text())
     assert run["object"] == "metal plate"
@@ -195,6 +197,33 @@ def test_what_decides_a_score_is_fixed(nano):
     with pytest.raises(SteerAnomalyError, match="a bundle of graphs"):
         _ = Inspector(out).model
     assert Inspector(out, threshold=0.5).point.threshold == 0.5
+
+
+@pytest.mark.slow
+def test_pictures_of_a_run_are_compared_as_by_the_original(tiny):
+    inspector, out, _ = tiny
+    pictures = [part(40 + k, k == 3) for k in range(5)]
+    original = Inspector(
+        GOLDEN / "steervit.pth", **FILES, self_similarity=0.3, dark_lines=0.5, references=inspector.references,
+        mutual=True,
+    )  # fmt: skip
+    bundled = Inspector(out, mutual=True)
+    assert bundled.settings.hash == original.settings.hash != inspector.settings.hash
+    both = (one.inspect_set(pictures, "plate") for one in (bundled, original))
+    for mine, theirs in zip(*both, strict=True):
+        assert (mine.closest, mine.compared_with, mine.verdict) == (theirs.closest, 4, "unjudged")
+        assert set(mine.parts) == set(theirs.parts) and "company" in mine.parts
+        assert np.abs(mine.heatmap - theirs.heatmap).max() <= 2e-3 * max(1, abs(theirs.heatmap).max())
+        assert mine.score == pytest.approx(theirs.score, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_bundle_that_cannot_compare_says_so(nano, tiny):
+    _, out, _ = nano
+    with pytest.raises(SteerAnomalyError, match="export another one with --mutual"):
+        Inspector(out, mutual=True)
+    with pytest.raises(SteerAnomalyError, match="another company"):
+        Inspector(tiny[1], mutual=True, references=[part(50)])
 
 
 # Bad bundles -----------------------------------------------------------------------------------------------------

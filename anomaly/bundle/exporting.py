@@ -36,12 +36,16 @@ CALIBRATING = 64  # pictures that int8 is calibrated on, at most
 
 @dataclass(frozen=True)
 class Request:
-    """What to export as: `runtime`, `precision`, the loss that is accepted, and whether a bundle there is replaced."""
+    """What to export as: `runtime`, `precision`, the loss that is accepted, and whether a bundle there is replaced.
+
+    `together`: able to compare the pictures of a run with each other, as every bundle with references is.
+    """
 
     runtime: str = "onnx"
     precision: str = "fp32"
     tolerance: float = TOLERANCE
     overwrite: bool = False
+    together: bool = False
 
 
 def export(
@@ -75,8 +79,8 @@ def export(
 def _check(inspector: Inspector, out: Path, request: Request) -> None:
     if inspector.mutual:
         raise BundleError(
-            "expected pictures that are judged one at a time, got a run that compares them with each other, which a "
-            "bundle does not: export a profile with references, or without --mutual"
+            "expected pictures that are judged one at a time, got an inspector that compares them with each other: "
+            "export one that does not (with --mutual the bundle can do both), or a profile with references"
         )
     if out.exists() and not (is_bundle(out) and request.overwrite):
         what = "--overwrite replaces it" if is_bundle(out) else "it is no bundle, so it is left alone"
@@ -97,7 +101,8 @@ def _written(
     if request.precision == "int8":
         chosen = calibrating[:CALIBRATING] or [one.image for one in _rendered(CALIBRATING, RENDERED + 10_000)]
         tiles = np.concatenate([Tiling(1, 1, (1, 1)).cut(one, model.image_size) for one in chosen])
-    wanted = Wanted(request.runtime, request.precision, bool(len(inspector.references)), tiles)
+    described = request.together or bool(len(inspector.references))
+    wanted = Wanted(request.runtime, request.precision, described, tiles)
     graphs = write_graphs(model, inspector.settings, object, wanted, folder)
     profile, references, options = _evidence(inspector, object, folder)
     _documents(inspector, folder)
@@ -125,8 +130,15 @@ def _written(
         profile=profile,
         references=references,
         notice=_notice(record.name),
-        options=options | {"contrast": model.contrast},
+        options=options | {"contrast": model.contrast, "mutual": _mutual_precision()},
     )
+
+
+def _mutual_precision() -> str:
+    """In which precision this machine compares pictures with each other, as a bundle repeats it anywhere."""
+    from anomaly.evidence.mutual_half import is_native
+
+    return "rounded" if is_native() else "single"
 
 
 def _evidence(

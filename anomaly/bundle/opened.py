@@ -6,25 +6,29 @@ Imports no torch. Knows the inspector's parameters, not the inspector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from anomaly.bundle.bundled_model import BundledModel
+from anomaly.bundle.bundled_model import DESCRIBE, BundledModel
 from anomaly.bundle.contents import BundleError, Manifest, read
 from anomaly.bundle.runtimes import PACKAGES
-from anomaly.comparison import DescribedReferences, ReferenceSet
+from anomaly.comparison import OTHERS, DescribedReferences, ReferenceSet, in_company
 from anomaly.decision.profile import Profile
 from anomaly.decision.threshold import MapSettings, OperatingPoint
 from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import SteerAnomalyError
+from anomaly.evidence.descriptions import SEEN_BY
 from anomaly.model_files import FoundModel, ModelRecord
 from anomaly.prompts import PromptSet
 from anomaly.roi import Roi
 from anomaly.settings import InspectionSettings
+
+if TYPE_CHECKING:
+    from anomaly.evidence.mutual_products import Precision
 
 # What an `Inspector` is made with unless told otherwise: for a bundle that means "as it was exported".
 UNSAID: Mapping[str, Any] = {
@@ -124,14 +128,46 @@ class OpenedBundle:
             for name, default in UNSAID.items()
         }
 
-    def check(self, settings: InspectionSettings) -> None:
-        """Raise `SteerAnomalyError` naming what was asked for that the bundle was not exported with."""
-        if settings.hash != self.settings.hash:
+    def check(self, settings: InspectionSettings, mutual: bool = False) -> None:
+        """Raise `SteerAnomalyError` naming what was asked for that the bundle was not exported with.
+
+        With `mutual` the pictures of a run are compared with each other, which any bundle can that describes them.
+        """
+        expected = self.settings
+        if mutual:
+            self._check_mutual()
+            expected = replace(expected, company=self._company_of_a_run(), activation=in_company(None))
+        if settings.hash != expected.hash:
             raise SteerAnomalyError(
                 "expected to inspect as the bundle was exported, got another "
-                f"{', '.join(settings.differing(self.settings))}: "
+                f"{', '.join(settings.differing(expected))}: "
                 "what decides a score is fixed in a bundle; leave it out, or export another one"
             )
+
+    def _check_mutual(self) -> None:
+        if DESCRIBE not in self.manifest.graphs or "mutual" not in self.manifest.options:
+            raise SteerAnomalyError(
+                "expected a bundle that describes pictures, to compare them with each other, got one without: leave "
+                "out --mutual, or export another one with --mutual"
+            )
+        if self.manifest.profile is not None:
+            raise SteerAnomalyError(
+                "expected no --mutual beside a bundle with a profile, whose promise is for pictures judged one at a "
+                "time: leave it out, or export another one without --profile"
+            )
+
+    def _company_of_a_run(self) -> str:
+        alone = self.settings.company
+        return f"{OTHERS} and {alone}" if alone else f"{OTHERS}, seen by {SEEN_BY[self._describer]}"
+
+    @property
+    def _describer(self) -> str:
+        return "eyes" if self.manifest.description == "eyes" else "tokens"
+
+    @property
+    def mutual_precision(self) -> Precision:
+        """In which precision the original compared pictures with each other where it was exported."""
+        return self.manifest.options["mutual"]
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         if self.profile is not None:

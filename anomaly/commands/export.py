@@ -60,6 +60,12 @@ Example:
     show_default=True,
     help="Of the trunk. bf16: openvino, torch. int8: openvino, onnx. fp32 has to score the same.",
 )
+@written(
+    "--mutual",
+    "together",
+    is_flag=True,
+    help="Make `inspect --mutual on` possible: pictures are described, too.",
+)
 @written("--out", required=True, type=click.Path(path_type=Path), metavar="BUNDLE", help="Folder to write.")
 @written("--overwrite", is_flag=True, help="Replace a bundle that is there already.")
 @proof(
@@ -83,6 +89,7 @@ def export(
     profile: Path | None,
     runtime: str,
     kind: str,
+    together: bool,
     out: Path,
     overwrite: bool,
     pictures: tuple[str, ...],
@@ -111,7 +118,7 @@ def export(
         part = known.object
     if notice := licence_notice(inspector.record.name):
         click.echo(f"note: {notice}", err=True)
-    request = Request(runtime, kind, tolerance, overwrite)
+    request = Request(runtime, kind, tolerance, overwrite, together)
     shown = _read(pictures)
     found = export_bundle(inspector, part or "", out, request, _as_proof(shown), shown)
     click.echo(found.sentence())

@@ -69,8 +69,9 @@ _OPTIONS = (
           help="From the model's logits to heatmap values."),
     asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
           help="Gaussian smoothing, in pixels of the model's image."),
-    asked("--ensemble", type=click.Choice(["exact", "fused"]), default="exact", show_default=True,
-          help="fused: all prompts in one pass, faster with nearly the same maps (docs/speed.md)."),
+    asked("--ensemble", type=click.Choice(["exact", "cascade", "fused"]), default="exact", show_default=True,
+          help="fused: all prompts in one pass, faster with nearly the same maps; cascade: then each prompt where that "
+          "map is highest (docs/speed.md)."),
     asked("--mutual", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
           help="Compare the pictures of a run with each other; auto: from 8 on, unless a threshold is asked for."),
     asked("--references", multiple=True, metavar="DIR",

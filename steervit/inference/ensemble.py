@@ -8,13 +8,14 @@ Letters: B images, P prompts, N tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from steervit.inference.cascade import cascaded
 from steervit.inference.fast_block import run_block
 from steervit.modeling.cross_attention import FoldedText
 from steervit.modeling.trunk import describe
@@ -30,10 +31,15 @@ GPU_TOKENS = 120_000
 
 @dataclass(frozen=True)
 class PromptBank:
-    """Prompts ready for `SteerViT.segment`: the sentences, and per steered block their folded form."""
+    """Prompts ready for `SteerViT.segment`: the sentences, and per steered block their folded form.
+
+    Of a cascade `groups` counts the prompts that `first` holds as one.
+    """
 
     texts: tuple[str, ...]
     layers: dict[int, FoldedText]
+    first: PromptBank | None = None
+    groups: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -59,10 +65,14 @@ class PromptBank:
             layers[i] = FoldedText.listed(merged)
         return PromptBank(tuple(" | ".join(self.texts[piece]) for piece in pieces), layers)
 
+    def cascaded(self, groups: Sequence[int]) -> PromptBank:
+        """The same prompts, run by groups first and one by one only where it matters: see `inference.cascade`."""
+        return replace(self, first=self.fused(groups), groups=tuple(size for size in groups if size))
+
     def to(self, *args, **kwargs) -> PromptBank:
         """On another device or in another precision, with the arguments of `Tensor.to`."""
         layers = {i: folded.to(*args, **kwargs) for i, folded in self.layers.items()}
-        return PromptBank(self.texts, layers)
+        return replace(self, layers=layers, first=self.first and self.first.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ def run_ensemble(
     budget = max_tokens or (CPU_TOKENS.get(model.dtype, 1_200) if on_cpu else GPU_TOKENS)
     per_image = model.grid_size[0] * model.grid_size[1] + model.trunk.num_prefix_tokens
     pairs = max(1, budget // per_image)  # images x prompts that fit
-    prompts_at_once = min(len(prompts), pairs)
-    parts = prompts.split(prompts_at_once)
+    prompts_at_once = len(prompts) if prompts.first is not None else min(len(prompts), pairs)
+    parts = prompts.split(prompts_at_once) if prompts_at_once < len(prompts) else [prompts]
     found = [
         _segment_piece(model, piece, prompts, parts)
         for piece in images.split(max(1, pairs // prompts_at_once))
@@ -126,6 +136,8 @@ def before_text(model: SteerViT, x: Tensor, prompts: PromptBank) -> Tensor:
 
 def after_text(model: SteerViT, shared: Tensor, prompts: PromptBank) -> Tensor:
     """Tokens from `before_text` (B, N, D) -> the head's logits of every prompt, (B, P, h*w) float32."""
+    if prompts.first is not None and model.omega != 0:
+        return cascaded(model, shared, prompts, _steered_from(model, prompts))
     return _steer(model, shared.flatten(0, 1)[None], shared.shape[0], prompts)  # (1, B*N, D) for all prompts
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from timm.layers import LayerScale, Mlp
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from steervit.inference.onednn import attention, feed_forward, linear, speaks_onednn
+from steervit.inference.onednn import attention, feed_forward, linear, product, speaks_onednn
 
 
 def run_block(block: Any, x: Tensor) -> Tensor:
@@ -22,6 +23,30 @@ def run_block(block: Any, x: Tensor) -> Tensor:
     attended = _attention_by_head(block.attn, attended) if by_head else block.attn(attended)
     x = _add_scaled(x, attended, block.ls1)
     return _add_scaled(x, _mlp(block.mlp, block.norm2(x)), block.ls2)
+
+
+def run_block_among(block: Any, x: Tensor, others: Tensor) -> Tensor:
+    """As `run_block` for tokens x (B, M, D) that attend to `others` (B, N, D) in place of each other."""
+    attn = block.attn
+    (queries,) = _heads(attn, block.norm1(x), 0, 1)
+    keys, values = _heads(attn, block.norm1(others), 1, 3)
+    queries, keys = attn.q_norm(queries), attn.k_norm(keys)
+    if x.device.type == "cpu" and not torch.compiler.is_exporting():
+        inner = attention if speaks_onednn(x) else _in_bfloat16
+        attended = inner(queries, keys, values, attn.scale)
+    else:
+        attended = F.scaled_dot_product_attention(queries, keys, values, scale=attn.scale).transpose(1, 2)
+    x = _add_scaled(x, linear(attn.norm(attended.flatten(2)), attn.proj), block.ls1)
+    return _add_scaled(x, _mlp(block.mlp, block.norm2(x)), block.ls2)
+
+
+def _heads(attn: Any, x: Tensor, first: int, last: int) -> Any:
+    # Of queries, keys and values those from `first` to `last`, each (B, H, N, K).
+    width = attn.qkv.out_features // 3
+    rows = slice(first * width, last * width)
+    bias = None if attn.qkv.bias is None else attn.qkv.bias[rows]
+    found = product(x, attn.qkv.weight[rows], bias)
+    return found.unflatten(-1, (last - first, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _mlp(mlp: Any, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ P prompts, h x w patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,4 +72,4 @@ def _with_finite_scores(prompts: PromptBank) -> PromptBank:
         i: FoldedText(text.score, text.bias.clamp_min(SILENT), text.value, text.heads)
         for i, text in prompts.layers.items()
     }
-    return PromptBank(prompts.texts, layers)
+    return replace(prompts, layers=layers, first=prompts.first and _with_finite_scores(prompts.first))
