@@ -226,12 +226,21 @@ def test_a_false_alarm_becomes_a_version_that_was_shown_before_and_can_be_taken_
     assert {"before": "defect", "after": "ok"}.items() <= next(
         c for c in proposed["changes"] if c["part"] == false["id"]
     ).items()
+    path = "/v1/profiles/plate"
+    service.post(f"{path}/feedback", json={"part": false["id"], "was": "defect"})  # no, it was one after all
+    refused = service.post(f"{path}/apply", json={"proposal": proposed["id"]})
+    assert refused.status_code == 422 and "taken out" in refused.json()["error"]["message"]
+    service.post(f"{path}/feedback", json={"part": false["id"], "was": "good"})
+    proposed = proposal(service, "plate")
     assert service.get("/v1/profiles/plate").json()["version"] == 1
     service.post("/v1/profiles/plate/apply", json={"proposal": proposed["id"]})
     again = service.post(
         "/v1/inspect", files=[sent(parts / "test" / "200.png")], data={"profile": "plate"}
     ).json()
     assert (again["verdict"], again["version"], again["score"]) == ("ok", 2, false["score"])
+    said = service.post(f"{path}/feedback", json={"part": false["id"], "was": "defect"}).json()["said"]
+    assert "Version 2 has it among its good parts: go back" in said
+    service.post(f"{path}/feedback", json={"part": false["id"], "was": "good"})
     known = service.get("/v1/profiles/plate").json()
     assert (
         known["false_alarms"] == [false["id"]]

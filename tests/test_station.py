@@ -140,6 +140,29 @@ def test_a_broken_file_is_tried_again_before_it_is_unreadable(line):
     assert (inbox / "unfit" / "a.png").exists() and station.folder.counts()["unreadable"] == 1
 
 
+def test_a_black_picture_is_not_ok_though_nothing_stands_out(line):
+    station, inbox = line()
+    dark = np.random.default_rng(0).integers(0, 9, (48, 48, 3), np.uint8)  # the noise of a camera in the dark
+    cv2.imwrite(str(inbox / "dark.png"), dark)
+    cv2.imwrite(str(inbox / "black.png"), 0 * dark)
+    rows = judged(station, inbox / "dark.png", inbox / "black.png", picture(inbox / "a.png"))
+    assert [row.verdict for row in rows] == ["failed", "failed", "ok"] and "look at the lamp" in rows[0].error
+
+
+def test_a_picture_whose_folder_went_away_is_judged_when_it_comes_back(line, tmp_path):
+    sink = Told()
+    station, inbox = line(sinks=sink)
+    waiting = [arrival(picture(inbox / "share" / name)) for name in ("a.png", "b.png")]
+    (inbox / "share").rename(tmp_path / "away")
+    assert [row.verdict for _, row in station.judge(waiting)] == ["unreadable", "unreadable"]
+    (tmp_path / "away").rename(inbox / "share")
+    for opened in (station, line()[0]):  # after a restart, too
+        assert not opened.has(waiting[0].path, waiting[0].stamp)
+    station, _ = line(sinks=sink)
+    assert [row.verdict for _, row in station.judge(waiting)] == ["ok", "ok"]
+    assert len({one["id"] for one in sink.messages}) == 4 and len(station.folder.rows) == 2
+
+
 def test_a_file_that_changes_while_it_waits_is_not_judged_yet(line):
     station, inbox = line(patience=0)
     old = arrival(picture(inbox / "a.png"))

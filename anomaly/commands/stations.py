@@ -185,7 +185,7 @@ def keeping_up(station: Station) -> Callable[[], None]:
 
 def warn(sentence: str) -> None:
     """Something a person should look at."""
-    click.echo(f"note: {sentence}", err=True)
+    click.echo(f"note: {printable(sentence)}", err=True)
 
 
 def show(row: ImageRow, root: Path) -> None:
@@ -193,7 +193,12 @@ def show(row: ImageRow, root: Path) -> None:
     clock = datetime.now().astimezone().isoformat(timespec="seconds")
     standing = f"{row.spreads:+.1f} spreads" if row.spreads is not None else _score(row)
     line = f"{clock}  {row.verdict:<10}  {standing:>14}  {os.path.relpath(row.file, root)}"
-    click.echo(f"{line}  {row.error}" if row.error else line)
+    click.echo(printable(f"{line}  {row.error}" if row.error else line))
+
+
+def printable(text: str) -> str:
+    """Text as any terminal takes it, with ? for bytes of a file's name that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def exit_code(station: Station) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,6 +64,11 @@ def _explain(made: FastAPI, service: Service) -> None:
     @made.exception_handler(SteerAnomalyError)
     async def ours(_: Request, error: SteerAnomalyError) -> Response:
         return said(Refusal(422, "not-possible", service.without_paths(str(error))))
+
+    @made.exception_handler(sqlite3.Error)
+    @made.exception_handler(OSError)
+    async def full(_: Request, error: Exception) -> Response:
+        return said(service.no_space(error))
 
     @made.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

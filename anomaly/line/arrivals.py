@@ -18,7 +18,6 @@ from queue import Empty, SimpleQueue
 from anomaly.pictures.suffixes import is_image_name
 from anomaly.runs.stamps import Stamp, stamp_of
 
-
 LISTEN_AGAIN = 1.0  # s until a folder that was gone is listened to again
 LOST_AFTER_MS = 1000  # without a change, after which we look whether the folder is still there
 

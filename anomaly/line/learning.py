@@ -62,7 +62,7 @@ class Learner:
         if was == "defect":
             self._store.remove_goods(profile, [part["content"]])
             known = "a miss: it is on the record of misses" if verdict == "ok" else "as it was judged"
-            return f"Kept: a defect, {known}."
+            return f"Kept: a defect, {known}.{self._still_good(profile, part['content'])}"
         if verdict == "ok":
             return "Kept: good, as it was judged. Such a part does not calibrate: it was chosen by its low score."
         if part["photo"] is None:
@@ -70,6 +70,19 @@ class Learner:
         self._store.add_good(profile, part["content"], part["photo"], part["name"], "false alarm", part["id"])
         self.propose(profile, Wish(), f"part {part['id']} was good")
         return "Kept: a false alarm. A new version of the profile is being made with it."
+
+    def _still_good(self, profile: str, content: str) -> str:
+        """What has to be done where the version that judges takes a defect for a good part."""
+        try:
+            ready = self._shelf.ready(profile)
+        except SteerAnomalyError:  # broken; whoever asks it for a verdict is told
+            ready = None
+        if ready is None:
+            return ""
+        origin = ready.profile.provenance
+        if content not in {*origin.references, *origin.calibration}:
+            return ""
+        return f" Version {ready.version.number} has it among its good parts: go back to one before it."
 
     def add_goods(self, profile: str, files: Iterable[tuple[str | None, bytes]]) -> dict[str, Any]:
         """Keep pictures of good parts for a profile, there or not yet: how many are new, there already, unusable."""
@@ -119,6 +132,10 @@ class Learner:
             raise SteerAnomalyError(
                 "expected the version the proposal was made from, another one judges now; propose again"
             )
+        if not found.contents <= {one["content"] for one in self._store.goods(profile)}:
+            raise SteerAnomalyError(
+                "expected the pictures the proposal was made of, some were taken out since; propose again"
+            )
         version = self._shelf.versions(profile).add(found.made, found.reason)
         found.state = "applied"
         return version
@@ -147,6 +164,7 @@ class Learner:
         ready, goods = self._shelf.ready(found.profile), self._store.goods(found.profile)
         recent = self._recent(found.profile) if ready else []
         found.base = ready.version.sha256 if ready else None
+        found.contents = frozenset(one["content"] for one in goods)
         found.total = len(goods) + len(recent)
         made = self._calibrated(found, ready, goods, wish, part)
         found.made, found.message = made, made.promise.sentence()

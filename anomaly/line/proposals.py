@@ -15,7 +15,8 @@ class Proposal:
     """A version that is being made, or is ready to be applied.
 
     `state` is working, ready, failed or applied; `done` of `total` pictures; `message` what went wrong, or the promise.
-    `changes` are the parts, of those looked at, whose verdict would be another one.
+    `contents` are the good pictures it was made of; `changes` the parts, of those looked at, whose verdict would be
+    another one.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Proposal:
     total: int = 0
     message: str = ""
     made: Profile | None = None
+    contents: frozenset[str] = frozenset()
     how: str = ""
     base: str | None = None
     outliers: list[dict[str, Any]] = field(default_factory=list)
@@ -35,7 +37,7 @@ class Proposal:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: everything but the profile itself, of which threshold and parts are told."""
-        told = {name: value for name, value in self.__dict__.items() if name != "made"}
+        told = {name: value for name, value in self.__dict__.items() if name not in ("made", "contents")}
         if self.made is not None:
             told |= {"threshold": point_of(self.made).threshold, "parts": self.made.calibration.n}
             told |= {"bound": self.made.promise.bound, "references": len(self.made.provenance.references)}

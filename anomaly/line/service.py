@@ -19,6 +19,7 @@ from anomaly.inspection import Inspection
 from anomaly.inspector import Inspector
 from anomaly.line.answers import answer_of, record_of
 from anomaly.line.batching import Batcher, Full, Stopped
+from anomaly.line.darkness import BLACK, is_black
 from anomaly.line.following import Following
 from anomaly.line.learning import Learner
 from anomaly.line.limits import Limits, Refusal
@@ -94,7 +95,7 @@ class Service:
             inspector, ready, called = await loop.run_in_executor(self._reading, self._who, profile, part)
             photo, image = await loop.run_in_executor(self._reading, self._photo, data)
             queued = self._queued(inspector, called, image, photo)
-        found = await self._judged(queued, photo)
+        found = await self._judged(queued, image, photo)
         record = await loop.run_in_executor(self._reading, self._record, found, image, ready, name, photo)
         number = await self._kept(record, photo)
         await self._told(number, record, ready)
@@ -114,10 +115,12 @@ class Service:
             self.photographs.remove([photo])
             raise _busy(error) from error
 
-    async def _judged(self, queued: Future, photo: str) -> Inspection:
+    async def _judged(self, queued: Future, image: np.ndarray, photo: str) -> Inspection:
         """What was found; the photograph of a part without an answer is not kept."""
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(queued), self.limits.answer_seconds)
+            if not isinstance(found, NotJudged) and found.verdict == "ok" and is_black(image):
+                found = NotJudged(BLACK)
             if isinstance(found, NotJudged):
                 raise Refusal(
                     422, "not-judged", f"{found}; look at the picture, it is neither ok nor a defect"
@@ -166,15 +169,16 @@ class Service:
         except UnusablePhoto as error:
             raise Refusal(413 if error.code == "too-many-pixels" else 422, error.code, str(error)) from error
         except OSError as error:
-            raise self._no_space(error) from error
+            raise self.no_space(error) from error
 
     def _record(
         self, found: Inspection, image: np.ndarray, ready: Ready | None, name: str | None, photo: str
     ) -> dict[str, Any]:
         digest = ready.profile.digest if ready else None
-        scale = self._scales.setdefault(
-            digest or found.object, ColorScale.from_heatmap(found.heatmap, found.threshold)
-        )
+        scale = self._scales.get(digest or found.object)
+        if scale is None:
+            scale = ColorScale.from_heatmap(found.heatmap, found.threshold)
+            self._scales[digest or found.object] = scale
         return record_of(
             found, image, scale, name=name, content=content_hash(image), photo=photo, digest=digest,
             profile=ready.name if ready else None, version=ready.version.number if ready else None,
@@ -185,7 +189,7 @@ class Service:
             return await asyncio.wrap_future(self.store.add(record))
         except sqlite3.Error as error:
             self.photographs.remove([photo])
-            raise self._no_space(error) from error
+            raise self.no_space(error) from error
 
     async def _told(self, number: int, record: dict[str, Any], ready: Ready | None) -> None:
         if self.telling is None:
@@ -197,9 +201,13 @@ class Service:
             following = self.following(ready).drift
             return {"alarm": following.alarm, "capital": following.capital}
 
-        await asyncio.wrap_future(self.telling.tell(number, record, drift))
+        try:
+            await asyncio.wrap_future(self.telling.tell(number, record, drift))
+        except SteerAnomalyError as error:
+            raise self.no_space(error) from error
 
-    def _no_space(self, error: Exception) -> Refusal:
+    def no_space(self, error: Exception) -> Refusal:
+        """What is said where a result cannot be kept; the log says why."""
         log.error("cannot keep a result: %s", error)
         return Refusal(
             507, "not-kept", "the result could not be kept, so it does not count; see the service's disk"

@@ -66,7 +66,10 @@ class Shelf:
                 self._ready.pop(name, None)
                 return None
             versions = self.versions(name)
-            status = versions.path.stat()
+            try:
+                status = versions.path.stat()
+            except FileNotFoundError:  # deleted just now
+                return None
             state = (status.st_mtime_ns, status.st_size, status.st_ino)
             if name not in self._ready or self._ready[name][0] != state:
                 profile = load(versions.path)

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from anomaly.errors import SteerAnomalyError
+from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.inspection import Inspection
 from anomaly.line.arrivals import Arrival
+from anomaly.line.darkness import BLACK, is_black
 from anomaly.line.messages import id_of, verdict_of
 from anomaly.line.sorting import Sorter
 from anomaly.pictures.images import read_image
@@ -103,7 +104,7 @@ class Station:
             for arrival, row in inspect_all(
                 arrivals,
                 _read,
-                lambda images: self._inspector.inspect_batch(images, self.part),
+                self._inspected,
                 self._write,
                 batch_size=self._batch_size,
                 workers=workers,
@@ -136,6 +137,14 @@ class Station:
             save(self.folder.path / "results.csv", to_csv(rows))
             write_report(self.folder.path, self.folder.run, rows)
 
+    def _inspected(self, images: list[np.ndarray]) -> list[Inspection | NotJudged]:
+        """What is found on each; what shows nothing is not ok, whatever it scores."""
+        found = self._inspector.inspect_batch(images, self.part)
+        return [
+            NotJudged(BLACK) if not isinstance(one, NotJudged) and one.verdict == "ok" and is_black(image) else one
+            for one, image in zip(found, images, strict=True)
+        ]  # fmt: skip
+
     def _workers(self, images: int) -> AbstractContextManager[int]:
         device = str(self._settings.get("device"))
         # One picture has all cores; several have one core each, see `inference_workers`.
@@ -160,13 +169,16 @@ class Station:
 
     def _failed(self, arrival: Arrival, failure: Failure) -> ImageRow:
         verdict = "unreadable" if failure.unreadable else "failed"
-        place = self._place(arrival.path, verdict) if arrival.path.exists() else arrival.path
+        there = arrival.path.exists()
+        place = self._place(arrival.path, verdict) if there else arrival.path
+        # One that is gone, perhaps with its whole share, is judged when it comes back: it was nothing that was judged.
+        size, mtime_ns = arrival.stamp if there else (None, None)
         return ImageRow(
             file=os.fspath(arrival.path),
             name=self.folder.name_of(relative_name(place, [self.root]), place),
             path=os.fspath(place),
-            size=arrival.stamp[0],
-            mtime_ns=arrival.stamp[1],
+            size=size,
+            mtime_ns=mtime_ns,
             object=self.part,
             verdict=verdict,
             error=failure.reason,

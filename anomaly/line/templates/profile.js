@@ -1,7 +1,7 @@
 "use strict";
 // Profiles: the list of all, and one with its good pictures, the version that is proposed, and those there were.
 const name = byId("main").dataset.profile;
-let profile = null, sending = false;
+let profile = null, sending = false, none = null;
 
 function tile(one) {
   const node = make("a", "tile");
@@ -92,7 +92,7 @@ function drawVersions() {
 
 function drawProposal() {
   const one = profile.proposal, box = byId("proposal");
-  if (!one) return;
+  if (!one) { box.replaceChildren(none); return; } // also after a restart, which forgets proposals
   if (one.state === "working") {
     const bar = make("progress");
     bar.max = Math.max(1, one.total);
@@ -169,6 +169,7 @@ async function send(files) {
 }
 
 function prepare() {
+  none = byId("proposal").firstElementChild;
   const drop = byId("drop"), files = byId("files");
   files.addEventListener("change", () => { send([...files.files]).then(() => { files.value = ""; }); });
   for (const kind of ["dragover", "dragleave", "drop"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.toggle("over", kind === "dragover"); });
