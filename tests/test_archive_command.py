@@ -93,6 +93,15 @@ def test_a_finished_run_has_nothing_left_to_do(pictures, table):
 
 
 @pytest.mark.slow
+def test_a_finished_table_gets_lance_datasets(pictures, table):
+    lance = pytest.importorskip("lance")
+    done = archive(pictures, "--out", table, "--threshold", "14.6", "--format", "lance")
+    assert done.exit_code == exit_codes.FAILED_IMAGES and "images.lance: 20 rows" in done.output, done.output
+    assert lance.dataset(str(table / "images.lance")).count_rows() == 20
+    assert len(rows_of(table)) == 20 and run("judge", table, "--threshold", "12").exit_code == 0
+
+
+@pytest.mark.slow
 def test_what_was_mended_is_done_again(pictures, table):
     bad = pictures / "bad.png"
     shutil.copy(pictures / "00.png", bad)
@@ -145,6 +154,7 @@ def test_wrong_usage_is_said(pictures, tmp_path):
     assert "--out" in archive(pictures).output
     assert "--object" in run("archive", pictures, "--out", tmp_path / "t").output
     assert "0.5%" in archive(pictures, "--out", tmp_path / "t", "--max-errors", "many").output
+    assert "--format lance" in archive(pictures, "--out", tmp_path / "t.lance").output
     assert archive(tmp_path / "none", "--out", tmp_path / "t").exit_code == exit_codes.USAGE
     assert "is none" in run("archive", "report", tmp_path, "--out", tmp_path / "r").output
 

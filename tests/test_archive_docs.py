@@ -7,9 +7,11 @@ import duckdb
 import pytest
 from drawn_archive import draw, examiner, listed
 
-from anomaly.archive import local_engine
+from anomaly.archive import lance_copy, local_engine
 from anomaly.archive.columns import SCHEMA
-from anomaly.archive.table import commit
+from anomaly.archive.manifest import listed as manifest_at
+from anomaly.archive.places import Place
+from anomaly.archive.table import close, commit
 from anomaly.inspection import Region
 
 TEXT = (Path(__file__).parent.parent / "docs" / "archive.md").read_text(encoding="utf-8")
@@ -77,3 +79,15 @@ def test_a_region_is_told_as_the_documentation_says():
 
     region = Region(9, (1, 2, 4, 5), (2.5, 3.5), 0.9)
     assert _flat(region) == dict(zip(REGION, (9, 1, 2, 4, 5, 2.5, 3.5, 0.9), strict=True))
+
+
+def test_lance_finds_heatmaps_alike_as_the_documentation_says(here, monkeypatch):
+    pytest.importorskip("lance")
+    place = Place(str(here / "table"))
+    close(place, 0)
+    lance_copy.copy(place, manifest_at(place))
+    monkeypatch.chdir(here)
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert names["alike"]["path"][0].as_py() == names["one"]["path"] and len(names["alike"]) == 10

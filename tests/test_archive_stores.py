@@ -5,7 +5,7 @@ import socket
 import pytest
 from drawn_archive import HASH, draw, examiner
 
-from anomaly.archive import local_engine, places
+from anomaly.archive import lance_copy, local_engine, places
 from anomaly.archive.entries import entries_of
 from anomaly.archive.manifest import write_manifest
 from anomaly.archive.places import Place
@@ -87,6 +87,11 @@ def test_an_archive_in_a_busy_store_that_loses_objects(store, tmp_path):
     assert local_engine.run(place, manifest, examiner, 1) == counts
     assert [row["settings_hash"] for row in worst_rows(place, 3)] == [HASH] * 3
     busy.on = False
+    lance = pytest.importorskip("lance")
+    for _ in range(2):
+        assert lance_copy.copy(place, manifest) == {"images": 8, "errors": 1}
+    opened = lance.dataset(place.full("images.lance"), storage_options=lance_copy._options(place))
+    assert (opened.count_rows(), opened.version) == (8, 1)
 
 
 def test_globs_and_tables_of_a_store(store, tmp_path):

@@ -10,6 +10,7 @@ from anomaly.cli import main
 from anomaly.commands import exit_codes, extras
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+PACKAGES = {"lance": "pylance"}  # what brings a module of another name
 
 
 def required(lines):
@@ -19,7 +20,7 @@ def required(lines):
 def test_the_extras_are_those_of_the_project_and_no_dependency_of_everybody():
     optional = PROJECT["optional-dependencies"]
     for name, modules in extras.EXTRAS.items():
-        packages = {module.replace("_", "-") for module in modules}
+        packages = {PACKAGES.get(module, module.replace("_", "-")) for module in modules}
         assert required(optional[name]) == packages
         assert not packages & required(PROJECT["dependencies"])
     assert any("[plots,train" in line for line in optional["dev"])  # the tests run with all of them

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from anomaly.archive.columns import ERRORS, IMAGES
+from anomaly.archive.lance_copy import out_of_date
 from anomaly.archive.manifest import chapter_name
 from anomaly.archive.places import Place
 from anomaly.archive.table import CHECKPOINTS, chapters_of, file_names, read_rows, to_bytes
@@ -22,6 +23,7 @@ _PENDING = ".pending.parquet"  # of Ray: ids whose rows may be half-written (`ra
 def reopen(place: Place, engine: str) -> int:
     """Have every image done again that is in the errors table; how many. Raises `OSError`, `ArchiveError`."""
     images = 0
+    out_of_date(place)
     for chapter in chapters_of(place):
         names = file_names(place, ERRORS, chapter)
         images += sum(rows.num_rows for rows in read_rows(place, ERRORS, chapter, ["id"]))

@@ -90,7 +90,8 @@ def read_file(place: Place, name: str, columns: list[str] | None = None) -> pa.T
         with place.open(name) as parts, parquet.ParquetFile(parts) as file:
             return file.read(columns)  # a hundredth of the bytes where there are no heatmaps among them
     except pa.ArrowInvalid as error:
-        raise ArchiveError(f"{place.full(name)} is damaged ({error}): delete it and run again") from error
+        chapter = name.split("/")[1]
+        raise ArchiveError(f"{place.full(name)} is damaged ({error}): {_anew(chapter)}") from error
 
 
 def closed(place: Place) -> dict[int, dict[str, int]]:
@@ -142,5 +143,13 @@ def _unequal(place: Place, chapter: int, wanted: int, there: pa.ChunkedArray) ->
     return (
         f"expected a row for each of the {wanted} images of {chapter_name(chapter)}, got {len(there)} rows of "
         f"{pa.compute.count_distinct(there).as_py()} of them in {place.url}: were files added or deleted by hand? "
-        f"Delete {IMAGES}/{chapter_name(chapter)} and {ERRORS}/{chapter_name(chapter)} and run the same command again"
+        f"To mend it, {_anew(chapter_name(chapter))}"
+    )
+
+
+def _anew(chapter: str) -> str:
+    """What makes a chapter be done once more, by either engine."""
+    return (
+        f"delete {IMAGES}/{chapter}, {ERRORS}/{chapter}, {CHECKPOINTS}/{chapter} and _done/{chapter}.json there, "
+        "as far as there are such, and run the same command again"
     )

@@ -112,6 +112,14 @@ Exit codes: 130 interrupted, 70 error of the program, 2 wrong usage or settings,
     is_flag=True,
     help="Do the images again that have no result.",
 )
+@files(
+    "--format",
+    "table_format",
+    type=click.Choice(["parquet", "lance"]),
+    default="parquet",
+    show_default=True,
+    help="lance: Lance datasets as well, images.lance and errors.lance in TABLE; of a finished table, too.",
+)
 @asked(
     "--bank",
     type=click.IntRange(8, 2000),
@@ -162,6 +170,7 @@ def make(
     column: str | None,
     max_errors: tuple[float, bool] | None,
     retry_errors: bool,
+    table_format: str,
     quiet: bool,
     engine: str,
     address: str | None,
@@ -181,6 +190,12 @@ def make(
     need("archive", "archive")
     if engine == "ray":
         need("ray", "--engine ray")
+    if table_format == "lance":
+        need("lance", "--format lance")
+    elif out is not None and out.rstrip("/").endswith(".lance"):
+        raise click.UsageError(
+            f"expected a folder for the table, got {out}: give --format lance for Lance datasets, which are made in it"
+        )
     if profile is None and part is None:
         raise click.UsageError("Missing option '--object' (or '--profile').")
     if out is None and not dry_run:
@@ -212,6 +227,8 @@ def make(
             del inspector  # the workers have their own
             examiner = partial(examiner_of, maker, part, place if mutual else None)
             counts = _run(opened_archive, examiner, on_cpu, engine, address, workers, max_errors, quiet)
+            if table_format == "lance":
+                _copy_to_lance(opened_archive, quiet)
             opened_archive.finish(counts)
     except KeyboardInterrupt:
         click.echo(
@@ -264,6 +281,19 @@ def _retry(place: Place, engine: str) -> None:
     with told(place, "the table"):
         images = reopen(place, engine)
     click.echo(f"{images} images without a result are done again", err=True)
+
+
+def _copy_to_lance(archive: Archive, quiet: bool) -> None:
+    from anomaly.archive import lance_copy
+    from anomaly.archive.places import told
+
+    with (
+        progress_bar(quiet, "lance", archive.manifest.images) as bar,
+        told(archive.place, "the Lance datasets"),
+    ):
+        rows = lance_copy.copy(archive.place, archive.manifest, bar.update)
+    for kind, count in rows.items():
+        click.echo(f"{archive.place.full(lance_copy.name_of(kind))}: {count} rows", err=True)
 
 
 def _beside(maker: Callable[[], Inspector], size: int, seed: int) -> Inspector:

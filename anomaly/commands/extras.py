@@ -9,6 +9,7 @@ from anomaly.errors import SteerAnomalyError
 # The extras of pyproject.toml that commands need, and the modules they bring.
 EXTRAS = {
     "archive": ("fsspec", "pyarrow"),
+    "lance": ("fsspec", "pyarrow", "lance"),
     "plots": ("matplotlib",),
     "ray": ("fsspec", "pyarrow", "ray"),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
