@@ -4,8 +4,8 @@
 
 The baseline is what the official code does: the text tower and every block run once per prompt, in fp32.
 All variants run in turn in every repeat, so that a busy machine slows them alike; ratios are medians.
-A fused ensemble is compared with the exact ensemble's mean map, for it has one map; what that loses in PRO says
-`python benchmarks/fused.py`. Rows of OpenVINO are there where it is installed.
+Fused and cascaded ensembles are compared with the exact one by their mean maps; what they lose in PRO says `python
+benchmarks/fused.py`. Rows of OpenVINO are there where it is installed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import click
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
+
+from steervit.inference.cascade import SHARE
 
 PROMPTS = [
     "the anomaly in the bottle",
@@ -91,18 +93,19 @@ def in_openvino(model, bank, image, precision: str, folder: Path):
     from steervit.inference.traced import PatchGraph, PromptGraph
 
     side, count = model.image_size[0], len(bank)
+    name = "cascade" if bank.first is not None else str(count)
     if not (folder / "look.onnx").exists():
         tiles = torch.zeros(2, side, side, 3, dtype=torch.uint8)
         write_onnx(
             PatchGraph(model, (0.0,) * 3, (1.0,) * 3), tiles, folder / "look.onnx", ["tiles"], ["tokens"]
         )
-    if not (folder / f"{count}.onnx").exists():
+    if not (folder / f"{name}.onnx").exists():
         tokens = torch.zeros(2, model.grid_size[0] * model.grid_size[1] + 1, model.feature_dim)
         write_onnx(
-            PromptGraph(model, bank), tokens, folder / f"{count}.onnx", ["tokens"], ["logits", "patches"]
+            PromptGraph(model, bank), tokens, folder / f"{name}.onnx", ["tokens"], ["logits", "patches"]
         )
     look = open_graph(folder / "look.onnx", "openvino", "fp32", torch.get_num_threads())
-    steer = open_graph(folder / f"{count}.onnx", "openvino", precision, torch.get_num_threads())
+    steer = open_graph(folder / f"{name}.onnx", "openvino", precision, torch.get_num_threads())
     seen = (image.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
     def run():
@@ -131,14 +134,24 @@ def timed(function):
     return time.perf_counter() - begin, result
 
 
-def flops(model, prompts: int, tokens_per_prompt: int) -> float:
-    """Multiply-adds x 2 that the one-pass ensemble needs for one image."""
+def flops(model, prompts: int, tokens_per_prompt: int, again: int = 0) -> float:
+    """Multiply-adds x 2 that the one-pass ensemble needs for one image.
+
+    In a cascade `again` prompts look at a share of the tokens once more, and keys and values are made twice.
+    """
     tokens, width = model.grid_size[0] * model.grid_size[1] + 1, model.feature_dim
     block = 2 * 12 * tokens * width**2 + 4 * tokens**2 * width
     steer = 2 * 2 * tokens * width * 16 * tokens_per_prompt
     first = min(map(int, model.cross_attention))
     depth = len(model.trunk.blocks)
-    return first * block + prompts * ((depth - first) * block + len(model.cross_attention) * steer)
+    once = prompts * ((depth - first) * block + len(model.cross_attention) * steer)
+    keys = 2 * 2 * tokens * width**2 * (depth - first)
+    more = (
+        SHARE
+        * again
+        * ((depth - first) * (block - keys / (depth - first)) + len(model.cross_attention) * steer)
+    )
+    return first * block + once + (keys + more if again else 0)
 
 
 @click.command()
@@ -150,18 +163,20 @@ def main(repeats: int, trunk: str, resolution: int) -> None:
     model = random_model(trunk, resolution)
     image = torch.randint(0, 256, (1, 3, resolution, resolution)) / 255
     bank = model.prepare(PROMPTS)
-    fused = bank.fused([len(PROMPTS)])
+    fused, cascade = bank.fused([len(PROMPTS)]), bank.cascaded([len(PROMPTS)])
     low = model.view(dtype=torch.bfloat16)
     ways = {
         "one call per prompt, fp32 (official way)": lambda: one_by_one(model, image),
         "one pass, fp32": lambda: together(model, image, bank),
         "one pass, bf16": lambda: together(low, image, bank.to(torch.bfloat16)),
+        "cascade, fp32": lambda: together(model, image, cascade),
+        "cascade, bf16": lambda: together(low, image, cascade.to(torch.bfloat16)),
         "fused, fp32": lambda: together(model, image, fused),
         "fused, bf16": lambda: together(low, image, fused.to(torch.bfloat16)),
     }
     with TemporaryDirectory() as folder:
         if find_spec("openvino") is not None:
-            for kind, one in (("one pass", bank), ("fused", fused)):
+            for kind, one in (("one pass", bank), ("cascade", cascade), ("fused", fused)):
                 for precision in ("fp32", "bf16"):
                     ways[f"{kind}, OpenVINO {precision}"] = in_openvino(
                         model, one, image, precision, Path(folder)
@@ -186,10 +201,13 @@ def show(ways, repeats: int, model, bank, what: str) -> None:
     for name in ways:
         ratio = statistics.median(a / b for a, b in zip(seconds[base], seconds[name], strict=True))
         mid = statistics.median(seconds[name])
-        exact = maps[base] if len(maps[name]) == len(PROMPTS) else maps[base].mean(0, keepdim=True)
-        difference = (maps[name] - exact).abs().max().item()
-        rank = min(spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(maps[name], exact, strict=True))
-        work = flops(model, len(maps[name]), count * len(PROMPTS) // len(maps[name]))
+        fast = name.split(",")[0] in ("cascade", "fused")
+        mine, exact = (one.mean(0, keepdim=True) if fast else one for one in (maps[name], maps[base]))
+        difference = (mine - exact).abs().max().item()
+        rank = min(spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(mine, exact, strict=True))
+        passes = 1 if fast else len(PROMPTS)
+        again = len(PROMPTS) if name.startswith("cascade") else 0
+        work = flops(model, passes, count * len(PROMPTS) // passes, again)
         share = work / mid / peaks["bf16" if "bf16" in name else "fp32"]
         shown = "" if name == base else f"{share:.0%}"
         print(f"| {name} | {mid:.2f} | {ratio:.2f} | {difference:.1e} | {rank:.5f} | {shown} |")

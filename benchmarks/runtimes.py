@@ -1,6 +1,7 @@
 """One table: torch, OpenVINO and ONNX Runtime in every precision they have, batch 1 and 8, for nano and ViT-B/14.
 
-    python benchmarks/runtimes.py [--model nano|vit_base_patch14_dinov2.lvd142m] [--resolution 384] [--repeats 5]
+    python benchmarks/runtimes.py [--resolution 384] [--repeats 3]
+    python benchmarks/runtimes.py --model vit_base_patch14_dinov2.lvd142m --ensemble fused --repeats 2
 
 Every way runs in turn in every repeat, so that a busy machine slows them alike. `share of peak` is what of this run's
 own best square matrix product (in that precision; fp32's for int8) the counted products and convolutions reach. Parity
@@ -22,11 +23,12 @@ import torch
 from ensemble import matmul_peak, random_model
 
 from anomaly import Inspector, threads
-from anomaly.bundle.bundled_model import LOOK, STEER
-from anomaly.bundle.graphs import LookGraph, Wanted, write_graphs
+from anomaly.bundle.graphs import LookGraph
 from anomaly.bundle.parity import correlation
+from anomaly.bundle.quantising import quantise
 from anomaly.bundle.runtimes import open_graph
 from anomaly.tiles import Tiling
+from steervit.inference.onnx_file import write_onnx
 from steervit.inference.traced import PromptGraph
 
 RUNTIMES = (
@@ -37,6 +39,7 @@ RUNTIMES = (
     ("onnx", "int8"),
 )
 PART = "bottle"
+CALIBRATING = 4  # pictures for int8: enough to time it; a bundle takes 64
 
 
 def inspector_of(name: str, resolution: int | None, ensemble: str | None = None) -> Inspector:
@@ -80,23 +83,58 @@ def counted(inspector: Inspector) -> float:
     return float(counter.get_total_flops())
 
 
-def graphs_of(inspector: Inspector, runtime: str, precision: str, folder: Path):
-    """A function from tiles to logits, run by `runtime`."""
+def written(inspector: Inspector, folder: Path, look: Path | None = None) -> tuple[Path, Path]:
+    """The graphs in fp32, as ONNX files that both runtimes read: what looks, unless it is there, and what text steers."""
     model: Any = inspector.asked
-    folder.mkdir()
-    wanted = Wanted(runtime, precision, False, tiles_of(inspector, 16) if precision == "int8" else None)
-    named = write_graphs(model, inspector.settings, PART, wanted, folder)
-    look = open_graph(folder / named[LOOK], runtime, "fp32", threads.chosen())
-    steer = open_graph(folder / named[STEER], runtime, precision, threads.chosen())
-    return lambda tiles: steer(look(tiles)[0])[0]
+    folder.mkdir(parents=True)
+    looking, steering = LookGraph(model), PromptGraph(model.steervit, model.bank(PART))
+    tiles = torch.from_numpy(tiles_of(inspector, 2))
+    with torch.inference_mode():
+        entering = looking(tiles)
+    own = isinstance(entering, tuple)
+    if look is None:
+        look = folder / "look.onnx"
+        write_onnx(looking, tiles, look, ["given"], ["tokens", "unlike", "cells"] if own else ["tokens"])
+    steer = folder / "steer.onnx"
+    tokens = (entering[0] if own else entering).clone()
+    write_onnx(steering, tokens, steer, ["given"], ["logits", "patches"])
+    return look, steer
+
+
+def quantised(steer: Path, look: Any, tiles: np.ndarray, runtime: str) -> Path:
+    """`steer` in int8, calibrated on tiles: a file beside it."""
+    path = steer.with_name(f"{runtime}-int8.onnx")
+    path.write_bytes(steer.read_bytes())
+    samples = [look(one[None])[0] for one in tiles]
+    if runtime == "onnx":
+        quantise(path, samples)
+        return path
+    import openvino
+
+    converted = path.with_suffix(".xml")
+    openvino.save_model(openvino.convert_model(path), converted, compress_to_fp16=False)
+    quantise(path, samples, converted)
+    return converted
+
+
+def run_by(
+    runtime: str, precision: str, look: Path, steer: Path, calibrating: np.ndarray | None = None
+) -> Any:
+    """A function from tiles to logits, run by `runtime`."""
+    looking = open_graph(look, runtime, "fp32", threads.chosen())
+    if precision == "int8":
+        assert calibrating is not None
+        steer = quantised(steer, looking, calibrating, runtime)
+    steering = open_graph(steer, runtime, precision, threads.chosen())
+    return lambda tiles: steering(looking(tiles)[0])[0]
 
 
 @click.command()
 @click.option("--model", default="nano", show_default=True, help="nano, or a timm name (random weights).")
 @click.option("--resolution", type=int, help="Image side in px.  [default: nano's own, else 336]")
-@click.option("--repeats", default=5, show_default=True)
+@click.option("--repeats", default=3, show_default=True)
 @click.option("--batches", default="1,8", show_default=True)
-@click.option("--ensemble", type=click.Choice(["fused"]), help="Prompts as one in place of ten.")
+@click.option("--ensemble", type=click.Choice(["fused"]), help="Ten prompts as one.")
 def main(model: str, resolution: int | None, repeats: int, batches: str, ensemble: str | None) -> None:
     """Print the table."""
     threads.use()
@@ -109,10 +147,10 @@ def main(model: str, resolution: int | None, repeats: int, batches: str, ensembl
         "torch bf16": lambda tiles: low.segment(asked.pixels(tiles), low_bank).maps,
     }
     with TemporaryDirectory() as folder:
+        look, steer = written(inspector, Path(folder, "fp32"))
         for runtime, precision in RUNTIMES:
-            ways[f"{runtime} {precision}"] = graphs_of(
-                inspector, runtime, precision, Path(folder, runtime + precision)
-            )
+            calibrating = tiles_of(inspector, CALIBRATING) if precision == "int8" else None
+            ways[f"{runtime} {precision}"] = run_by(runtime, precision, look, steer, calibrating)
         peaks = {"fp32": matmul_peak(torch.float32), "bf16": matmul_peak(torch.bfloat16)}
         work = counted(inspector)
         print(f"{model}, {asked.image_size[0]} px, {len(bank)} prompts in a pass, {work / 1e9:.1f} GFLOP an image, "

@@ -1,10 +1,10 @@
 """Seconds against image size, prompts, tiles and batch, in torch and in OpenVINO: four curves and their plot.
 
-    python benchmarks/scaling.py --out docs/speed.png          # all points
+    python benchmarks/scaling.py --out docs/speed.png          # all points, four minutes on two cores
     python benchmarks/scaling.py --only "prompts=10"           # one of them
 
-nano's weights, fp32. Every point is the median of `--repeats` runs of both runtimes by turns; the graph of a point is
-made for it.
+nano's weights, fp32. Every point is the median of `--repeats` runs of both runtimes by turns, after one that does not
+count. With `--save FILE` the figures are kept, and `--drawn-from FILE` draws them again without measuring.
 """
 
 from __future__ import annotations
@@ -17,31 +17,56 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import numpy as np
-from runtimes import graphs_of, nano_at, tiles_of
+from runtimes import PART, nano_at, run_by, tiles_of, written
 
 from anomaly import Inspector, threads
 from anomaly.prompts import from_texts, load
 
+OWN = 384  # px, nano's own size
+TEXTS = 10
 POINTS = {
-    "size": (192, 288, 384, 516, 768),  # px a side of the model's image
-    "prompts": (1, 2, 5, 10, 20),
+    "size": (192, 384, 516, 768),  # px a side of the model's image
+    "prompts": (1, 5, 10, 20),
     "tiles": (1, 2, 3, 4),  # a side: n x n tiles of one picture, one call
-    "batch": (1, 2, 4, 8, 16),
+    "batch": (1, 2, 4, 8),
 }
+NAMED = {
+    "size": "side of the model's image, px",
+    "prompts": "prompts",
+    "tiles": "tiles along each side",
+    "batch": "pictures at a time",
+}
+COLOURS = {"torch": "#c2410c", "OpenVINO": "#0f4c81"}
+
+Points = dict[str, dict[int, dict[str, float]]]  # seconds a picture by axis, value and runtime
 
 
-def point(axis: str, value: int, repeats: int, folder: Path) -> dict[str, float]:
+class Graphs:
+    """Graphs of nano, each written once: all points but those of other sizes share what looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._looks: dict[int, Path] = {}
+
+    def at(self, size: int, prompts: int) -> tuple[Inspector, Any]:
+        """An inspector in torch, and the same model run by OpenVINO: tiles -> logits."""
+        if (size, prompts) not in self._made:
+            texts = [*load("default").prompts, *(f"{one} part" for one in load("default").prompts)]
+            inspector = Inspector(nano_at(size), prompts=from_texts(texts[:prompts]))
+            look, steer = written(inspector, self._folder / f"{size}-{prompts}", self._looks.get(size))
+            self._looks[size] = look
+            self._made[size, prompts] = inspector, run_by("openvino", "fp32", look, steer)
+        return self._made[size, prompts]
+
+
+def point(axis: str, value: int, repeats: int, graphs: Graphs) -> dict[str, float]:
     """Median seconds of one picture (of one batch of pictures / its number) by runtime."""
-    texts = [*load("default").prompts, *(f"{one} part" for one in load("default").prompts)]
-    prompts = from_texts(texts[: value if axis == "prompts" else 10])
-    model = nano_at(value if axis == "size" else 384)
-    inspector = Inspector(model, prompts=prompts)
+    inspector, run_graphs = graphs.at(value if axis == "size" else OWN, value if axis == "prompts" else TEXTS)
     count = value**2 if axis == "tiles" else value if axis == "batch" else 1
     tiles, asked = tiles_of(inspector, count), inspector.asked
-    run_graphs = graphs_of(inspector, "openvino", "fp32", folder / f"{axis}{value}")
     ways: dict[str, Any] = {
-        "torch": lambda: asked.segment(tiles, "bottle").maps,
+        "torch": lambda: asked.segment(tiles, PART).maps,
         "OpenVINO": lambda: run_graphs(tiles),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -55,47 +80,65 @@ def point(axis: str, value: int, repeats: int, folder: Path) -> dict[str, float]
     return {name: statistics.median(one) / pictures for name, one in seconds.items()}
 
 
-def plot(found: dict[str, dict[int, dict[str, float]]], out: Path) -> None:
+def plot(found: Points, out: Path) -> None:
     """Draw the curves side by side."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
-    named = {
-        "size": "image side, px",
-        "prompts": "prompts",
-        "tiles": "tiles a side",
-        "batch": "pictures at a time",
-    }
-    for place, (axis, points) in enumerate(found.items(), 1):
-        panel = figure.add_subplot(1, len(found), place)
-        for name in ("torch", "OpenVINO"):
-            panel.plot(list(points), [1000 * one[name] for one in points.values()], "o-", label=name)
-        panel.set(xlabel=named[axis], ylabel="ms a picture", ylim=(0, None))
-        panel.legend()
-    figure.savefig(out, dpi=110)
+    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(11, 2.9), layout="constrained")
+        panels = figure.subplots(1, len(found), squeeze=False)[0]
+        for panel, (axis, points) in zip(panels, found.items(), strict=True):
+            for name, colour in COLOURS.items():
+                heights = [1000 * one[name] for one in points.values()]
+                panel.plot(list(points), heights, "o-", color=colour, label=name, linewidth=1.6, markersize=4)
+            panel.set(xlabel=NAMED[axis], xticks=list(points), ylim=(0, None))
+            panel.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+            panel.set_axisbelow(True)
+        panels[0].set_ylabel("milliseconds a picture")
+        panels[0].legend(frameon=False)
+        figure.savefig(out, dpi=130)
+
+
+def measured(only: tuple[str, ...], repeats: int) -> Points:
+    """Every point that is asked for, printed as it is measured."""
+    wanted = [one.partition("=") for one in only]
+    found: Points = {}
+    with TemporaryDirectory() as folder:
+        graphs = Graphs(Path(folder))
+        for axis, values in POINTS.items():
+            for value in values:
+                if wanted and not any(axis == a and v in ("", str(value)) for a, _, v in wanted):
+                    continue
+                found.setdefault(axis, {})[value] = one = point(axis, value, repeats, graphs)
+                print(f"| {axis}={value} | {one['torch']:.3f} | {one['OpenVINO']:.3f} |", flush=True)
+    return found
 
 
 @click.command()
 @click.option(
     "--only", multiple=True, metavar="AXIS[=VALUE]", help="Only this curve or point; may be repeated."
 )
-@click.option("--repeats", default=5, show_default=True)
+@click.option("--repeats", default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Where to draw the plot.")
-def main(only: tuple[str, ...], repeats: int, out: Path | None) -> None:
+@click.option("--save", type=click.Path(path_type=Path), help="Where to keep the figures, as JSON.")
+@click.option("--drawn-from", type=click.Path(path_type=Path, exists=True), help="Figures that were kept.")
+def main(
+    only: tuple[str, ...], repeats: int, out: Path | None, save: Path | None, drawn_from: Path | None
+) -> None:
     """Print every point as it is measured, and draw the plot."""
-    threads.use()
-    wanted = [one.partition("=") for one in only]
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    with TemporaryDirectory() as folder:
-        for axis, values in POINTS.items():
-            for value in values:
-                if wanted and not any(axis == a and v in ("", str(value)) for a, _, v in wanted):
-                    continue
-                found.setdefault(axis, {})[value] = one = point(axis, value, repeats, Path(folder))
-                print(f"{axis}={value}: " + json.dumps({k: round(v, 4) for k, v in one.items()}), flush=True)
+    if drawn_from is not None:
+        stored = json.loads(drawn_from.read_text())
+        found = {axis: {int(value): one for value, one in points.items()} for axis, points in stored.items()}
+    else:
+        threads.use()
+        print(f"nano, fp32, {threads.chosen()} threads, median of {repeats}\n")
+        print("| point | torch, s a picture | OpenVINO, s a picture |\n|---|---|---|")
+        found = measured(only, repeats)
+    if save is not None:
+        save.write_text(json.dumps(found, indent=1))
     if out is not None:
         plot(found, out)
-    assert np.isfinite([v for a in found.values() for p in a.values() for v in p.values()]).all()
 
 
 if __name__ == "__main__":
