@@ -84,7 +84,7 @@ def counted(inspector: Inspector) -> float:
 
 
 def written(inspector: Inspector, folder: Path, look: Path | None = None) -> tuple[Path, Path]:
-    """The graphs in fp32, as ONNX files that both runtimes read: what looks, unless it is there, and what text steers."""
+    """The graphs in fp32, as ONNX files for both runtimes: what looks, unless it is there, and what text steers."""
     model: Any = inspector.asked
     folder.mkdir(parents=True)
     looking, steering = LookGraph(model), PromptGraph(model.steervit, model.bank(PART))
