@@ -211,7 +211,7 @@ def compare(
     """
     if store is None and references is not None:
         return Comparison(bordered_scale(own), references)
-    finite = [one for one in own if np.isfinite(one).all()]  # what is not will not be judged, and spoils no scale
+    finite = [one for one in own if np.isfinite(one).all()]  # others will not be judged, and spoil no scale
     scale = bordered_scale(finite)
     if store is None:
         return Comparison(scale, references)

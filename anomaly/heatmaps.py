@@ -12,6 +12,7 @@ from anomaly.errors import SteerAnomalyError
 
 ACTIVATIONS = ("softmax", "sigmoid", "logit")
 TOP_FRACTION = 0.001  # of a map's pixels: the image score is their mean
+TOP_IN_COMPANY = 0.005  # the same of a picture that was compared with others
 
 
 def activate(logits: np.ndarray, activation: str) -> np.ndarray:
@@ -77,16 +78,18 @@ def smooth(heatmap: np.ndarray, sigma: float, inside: np.ndarray | None = None) 
     return np.where(inside, total / np.maximum(spread, 1e-6), heatmap)
 
 
-def scored(heatmap: np.ndarray, sigma: float, inside: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+def scored(
+    heatmap: np.ndarray, sigma: float, inside: np.ndarray | None = None, top: float = TOP_FRACTION
+) -> tuple[np.ndarray, float]:
     """The map smoothed and the image's score. Outside of `inside` it is as low as anywhere inside, and not scored."""
     smoothed = smooth(heatmap, sigma, inside)
     if inside is None:
-        return smoothed, image_score(smoothed)
+        return smoothed, image_score(smoothed, top)
     values = smoothed[inside]
-    return np.where(inside, smoothed, values.min()), image_score(values)
+    return np.where(inside, smoothed, values.min()), image_score(values, top)
 
 
-def image_score(heatmap: np.ndarray) -> float:
-    """Mean of the top 0.1 % of the map's pixels, at least one: a peak that no single pixel decides."""
-    count = max(1, round(heatmap.size * TOP_FRACTION))
+def image_score(heatmap: np.ndarray, top: float = TOP_FRACTION) -> float:
+    """Mean of the highest `top` share of the map's pixels, at least one: a peak that no single pixel decides."""
+    count = max(1, round(heatmap.size * top))
     return float(np.partition(heatmap, heatmap.size - count, axis=None)[-count:].mean())

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 ENSEMBLES = (None, "fused", "cascade")
-SUMMED = 2  # how a picture's own map and its company become map and score (`comparison`); + 1 when that changes
+SUMMED = 2  # the way in which own map and company become one (`comparison`): other ways, other scores
 UNHASHED = ("model",)  # a name; the weights' hashes say which model it is
 
 

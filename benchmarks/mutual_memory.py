@@ -38,7 +38,7 @@ def main(images: int, side: int, channels: int, partners: int) -> None:
     torch.set_num_threads(1)
     patches, random = side * side, torch.Generator().manual_seed(0)
     keys = [sha256(str(number).encode()).hexdigest() for number in range(images)]
-    own = [np.zeros(SAMPLED, np.float32) + number for number in range(images)]
+    own = [np.zeros((64, SAMPLED // 64), np.float32) + number for number in range(images)]
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(Path(folder), keys[0])
         for key in keys:

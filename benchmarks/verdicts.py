@@ -73,7 +73,8 @@ class Pool:
         """As `Inspector.conclude` scores."""
         seen = self.all[place].observation
         total, _ = comparison.total(seen.own, comparison.of(seen.description))
-        return heatmaps.image_score(heatmaps.smooth(heatmaps.resize(total, seen.seen_hw), self.smooth))
+        map_seen = heatmaps.resize(total, seen.seen_hw)
+        return heatmaps.scored(map_seen, self.smooth, top=heatmaps.TOP_IN_COMPANY)[1]
 
 
 def one_split(pool: Pool, seed: int, rate: float, confidence: float, drop: bool) -> Outcome:

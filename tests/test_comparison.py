@@ -1,14 +1,19 @@
 """Pictures in company: compared with each other and with good ones, on one scale. Drawn parts, nano and its eyes."""
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from anomaly import Inspector
+from anomaly import Inspector, heatmaps, settings
 from anomaly.commands.inspect import inspect
-from anomaly.comparison import Comparison, ReferenceSet, compare, sampled
+from anomaly.comparison import Comparison, ReferenceSet, compare, sampled, softened
 from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.evidence.border_scale import bordered_scale
 from anomaly.evidence.descriptions import content_hash
 from anomaly.evidence.mutual_scale import RobustScale
 from anomaly.evidence.reference_check import check_part
@@ -224,6 +229,46 @@ def test_the_sum_by_hand():
     assert list(parts) == ["text"]
 
 
+def test_what_is_far_odder_than_usual_speaks_by_its_root():
+    found = softened(np.array([-3.0, 0.0, 1.5, 2.0, 2.75, 8.0]))
+    np.testing.assert_allclose(
+        found, [0, 0, 1.5, 2, 2.5, 4]
+    )  # 1.5 and the root of what is above 2 and a quarter
+    steps = np.diff(softened(np.linspace(0, 9, 901))) / 0.01
+    assert steps.min() > 0 and np.abs(np.diff(steps)).max() < 0.02  # no jump, no kink
+
+
+def test_others_are_measured_along_the_border_by_what_is_usual_there(inspector):
+    observed = inspector.observe([part(i) for i in range(8)], "plate")
+    with TemporaryDirectory() as folder:
+        comparison = inspector.compare_all(observed, "plate", Path(folder))
+    maps = np.stack([comparison.mutual[one.description.content].scores.reshape(32, 32) for one in observed])
+    expected = bordered_scale(list(maps))
+    assert comparison.mutual_scale == expected and len(expected.rings) == 2
+    found = comparison.of(observed[0].description).parts["company"]
+    np.testing.assert_array_equal(found, expected(maps[0]))
+    assert comparison.own_scale == bordered_scale([sampled(one.own) for one in observed])
+
+
+def test_a_score_in_company_is_the_mean_of_more_of_the_map(inspector):
+    observed = inspector.observe([part(i) for i in range(3)], "plate")
+    with TemporaryDirectory() as folder:
+        comparison = inspector.compare_all(observed, "plate", Path(folder))
+        score = inspector.conclude(observed[0], comparison).score
+    one = observed[0]
+    total, _ = comparison.total(one.own, comparison.of(one.description))
+    seen = heatmaps.smooth(heatmaps.resize(total, one.seen_hw), inspector.settings.smooth)
+    highest = np.sort(seen, axis=None)[-round(0.005 * seen.size) :]
+    assert score == pytest.approx(highest.mean(), rel=1e-5)
+
+
+def test_the_way_of_adding_belongs_to_the_settings_of_company_only(monkeypatch):
+    in_company, alone = Inspector(references=[part(0)]).settings, Inspector().settings
+    before = (replace(in_company).hash, replace(alone).hash)
+    monkeypatch.setattr(settings, "SUMMED", settings.SUMMED + 1)
+    assert replace(in_company).hash != before[0] and replace(alone).hash == before[1]
+
+
 def test_what_a_picture_alone_says_is_shared_out_among_what_spoke_for_it():
     scale, described = RobustScale(centre=-3.0, width=2.0), _described()
     own = np.array([[1.0, -9.0], [-1.0, -3.0]], np.float32)
@@ -237,8 +282,6 @@ def test_what_a_picture_alone_says_is_shared_out_among_what_spoke_for_it():
 
 
 def test_a_map_that_is_not_finite_is_not_judged_and_spoils_no_scale(inspector):
-    from dataclasses import replace
-
     observed = inspector.observe([part(i) for i in range(3)], "plate")
     broken = replace(observed[0], own=np.full_like(observed[0].own, np.nan))
     comparison = compare([sampled(one.own) for one in (broken, *observed[1:])], None, [])
