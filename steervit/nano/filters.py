@@ -11,21 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steervit.nano.ridges import RIDGES, ridges
+from steervit.nano.host_filters import (
+    CELLS,
+    EPSILON,
+    FILTERS,
+    FINE,
+    NEIGHBOURS,
+    OTHERS,
+    POOLED,
+    SAME,
+    host_patches,
+)
+from steervit.nano.host_filters import FEATURES as FEATURES
+from steervit.nano.ridges import ridges
 
-OTHERS = 19  # filters that know no direction
-FILTERS = OTHERS + RIDGES
-EPSILON = 2e-2  # ridge on the correlation matrix before it is inverted
-SAME = 4e-6  # of a patch's squared length: smaller squared distances are rounding, and differ by processor
-NEIGHBOURS = 4  # a round part has few patches like its rim: ask only the nearest
-CELLS = 4  # cells along each side of a patch
-POOLED = 4 * FILTERS + 4  # features of a patch as a whole
-FINE = FILTERS + 1  # features of a cell
-FEATURES = POOLED + FINE * CELLS**2
 STRIP = 5_000  # pixels
 CHANNELS = POOLED + FINE  # all cells of a patch share the last ones
 
@@ -163,6 +167,9 @@ def nearest_distance(x: Tensor) -> Tensor:
 
 def describe_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
     """As `patch_features`; with them the responses of the line filters, (B, 6, H, W), dark lines first."""
+    if on_host(images):
+        found = [host_patches(np.ascontiguousarray(one), patch) for one in images.permute(0, 2, 3, 1).numpy()]
+        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))  # type: ignore[return-value]
     responses = filter_bank(images)
     lines = responses[:, OTHERS:].clone()
     mean = responses.mean((2, 3), keepdim=True)
@@ -177,6 +184,11 @@ def describe_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
         cells.append(patch_means(strip, patch // CELLS))
     length, odd_mean, odd_peak, cell = (torch.cat(s, 2) for s in (lengths, odd_means, odd_peaks, cells))
     return _features(length, odd_mean, odd_peak, cell, unmix, mean, std[..., None]), lines
+
+
+def on_host(images: Tensor) -> bool:
+    """Whether the filters run by NumPy and OpenCV (`host_filters`), which a processor does faster than torch."""
+    return images.device.type == "cpu" and not images.requires_grad and not torch.compiler.is_exporting()
 
 
 def _strip_height(images: Tensor, patch: int) -> int:

@@ -8,6 +8,7 @@ Letters: B images, S pixels a side, N = g x g patches, C channels, E features of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from steervit.nano.filters import (
     describe_patches,
     inverse_square_root,
     oddness,
+    on_host,
 )
 from steervit.nano.trunk import Described, WhitenedPatchEmbed, nano_trunk
 
@@ -137,9 +139,19 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
 
     def describe(self, images: Tensor) -> tuple[Tensor, Described]:
         """As `WhitenedPatchEmbed.describe`: what is said of each patch is the filters' word."""
-        filtered, lines = describe_patches(images.float(), self.patch_size[0])
-        tokens = self.project(torch.cat([filtered, self.seen(images)], -1))
+        (filtered, lines), seen = self._both(images)
+        tokens = self.project(torch.cat([filtered, seen], -1))
         return tokens, Described(filtered, oddness(filtered), lines)
+
+    def _both(self, images: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        # What the filters and what the network say: side by side where both are to have cores.
+        patch = self.patch_size[0]
+        if not on_host(images) or torch.get_num_threads() == 1:
+            return describe_patches(images.float(), patch), self.seen(images)
+        with ThreadPoolExecutor(1) as beside:
+            filtered = beside.submit(describe_patches, images.float(), patch)
+            seen = self.seen(images)
+            return filtered.result(), seen
 
 
 def hybrid_trunk(image_size: int, **sizes: Any) -> Any:

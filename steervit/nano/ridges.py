@@ -7,29 +7,13 @@ gives it away. Nothing here is learned. Letters: B images, H x W pixels, h x w p
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ORIENTATIONS = 12
-# Width (standard deviation across) and length (along) in pixels of a copy `shrunk` times smaller.
-LINES = ((1.2, 6.0, 2), (1.25, 4.0, 4), (1.8, 7.0, 4))
-RIDGES = 2 * len(LINES)
-
-
-@functools.cache
-def _kernels(width: float, length: float, radius: int) -> Tensor:
-    """(orientations, 1, K, K): second derivative of a Gaussian across a line, a Gaussian along it; unit norm."""
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
-    angles = torch.arange(ORIENTATIONS)[:, None, None] * (math.pi / ORIENTATIONS)
-    along, across = x * angles.cos() + y * angles.sin(), y * angles.cos() - x * angles.sin()
-    profile = (across / width).square()
-    kernels = torch.exp(-0.5 * ((along / length).square() + profile)) * (profile - 1)
-    kernels = kernels - kernels.mean((1, 2), keepdim=True)  # an even area has no lines
-    return (kernels / kernels.flatten(1).norm(dim=1)[:, None, None])[:, None]
+from steervit.nano.host_ridges import LINES, kernels
+from steervit.nano.host_ridges import RIDGES as RIDGES
 
 
 @functools.lru_cache(maxsize=32)
@@ -37,11 +21,11 @@ def _spectra(width: float, length: float, radius: int, size: tuple[int, int], de
     """(orientations, height, width // 2 + 1): Fourier transform of the kernels centred on pixel 0; real, for each
     kernel equals itself turned by half a turn."""
     height, breadth = size
-    kernels = F.pad(
-        _kernels(width, length, radius)[:, 0].double(),
+    centred = F.pad(
+        torch.from_numpy(kernels(width, length, radius)).double(),
         (0, breadth - 2 * radius - 1, 0, height - 2 * radius - 1),
     )
-    return torch.fft.rfft2(kernels.roll((-radius, -radius), (1, 2))).real.float().to(device)
+    return torch.fft.rfft2(centred.roll((-radius, -radius), (1, 2))).real.float().to(device)
 
 
 def ridges(grey: Tensor) -> Tensor:
@@ -64,7 +48,7 @@ def _responses(small: Tensor, width: float, length: float) -> Tensor:
     padded = F.pad(small, (radius, radius, radius, radius), mode="reflect")
     padded = padded - padded.mean((2, 3), keepdim=True)  # smaller numbers, smaller rounding errors
     if torch.compiler.is_exporting():  # other runtimes have slow transforms or none
-        return F.conv2d(padded, _kernels(width, length, radius))
+        return F.conv2d(padded, torch.from_numpy(kernels(width, length, radius))[:, None])
     size = (_smooth(padded.shape[2]), _smooth(padded.shape[3]))
     spectrum = torch.fft.rfft2(padded, s=size) * _spectra(width, length, radius, size, small.device)
     found = torch.fft.irfft2(spectrum, s=size)
