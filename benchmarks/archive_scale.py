@@ -54,7 +54,7 @@ def listing(images: int) -> None:
     """A list of entries with paths of 60 characters."""
     import numpy as np
 
-    from anomaly.archive.entries import Entry
+    from anomaly.archive.entry import Entry
     from anomaly.archive.manifest import read_columns, write_manifest
     from anomaly.archive.places import Place
 

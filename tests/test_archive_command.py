@@ -154,6 +154,7 @@ def test_wrong_usage_is_said(pictures, tmp_path):
     assert "--out" in archive(pictures).output
     assert "--object" in run("archive", pictures, "--out", tmp_path / "t").output
     assert "0.5%" in archive(pictures, "--out", tmp_path / "t", "--max-errors", "many").output
+    assert "0 or more" in archive(pictures, "--out", tmp_path / "t", "--max-errors", "nan").output
     assert "--format lance" in archive(pictures, "--out", tmp_path / "t.lance").output
     assert archive(tmp_path / "none", "--out", tmp_path / "t").exit_code == exit_codes.USAGE
     assert "is none" in run("archive", "report", tmp_path, "--out", tmp_path / "r").output

@@ -98,11 +98,19 @@ def test_globs_and_tables_of_a_store(store, tmp_path):
     _, client = store
     (path,) = draw(tmp_path, 1)
     client.upload_file(str(path), "plant", "few/a.png")
-    client.put_object(Bucket="plant", Key="few/list.csv", Body=b"path\na.png\ngone.png\n")
     assert [one.path for one in entries_of(["s3://plant/few/*.png"])] == ["s3://plant/few/a.png"]
+    client.put_object(Bucket="plant", Key="few/deep/", Body=b"")  # as consoles make folders
+    client.upload_file(str(path), "plant", "few/deep/b.png")
+    below = ["s3://plant/few/a.png", "s3://plant/few/deep/b.png"]
+    for text in ("s3://plant/few/", "s3://plant/few/**", "s3://plant/few/**/*.png"):
+        assert [one.path for one in entries_of([text])] == below
+    assert [one.path for one in entries_of(["s3://plant/few/dee*"])] == below[1:]
+    client.put_object(Bucket="plant", Key="few/list.csv", Body=b"path\na.png\ngone.png\n")
     there, gone = entries_of(["s3://plant/few/list.csv"])
     assert there.path == "s3://plant/few/a.png" and there.size == path.stat().st_size
     with pytest.raises(SteerAnomalyError, match="no such file"):
         read_picture(gone)
     with pytest.raises(SteerAnomalyError, match="nothing"):
         list(entries_of(["s3://plant/nowhere/"]))
+    with pytest.raises(SteerAnomalyError, match=r"cannot list s3://plant/\*\*.png"):
+        list(entries_of(["s3://plant/**.png"]))

@@ -9,7 +9,7 @@ from drawn_archive import draw, listed
 
 from anomaly.archive import bank as banks
 from anomaly.archive.bank import Bank
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.manifest import write_manifest
 from anomaly.archive.places import Place
 from anomaly.errors import SteerAnomalyError

@@ -1,7 +1,9 @@
 """The local engine: every image one row, however many work and whatever dies."""
 
-import multiprocessing
+import subprocess
+import sys
 
+import drawn_archive
 import numpy as np
 import pyarrow.dataset
 import pytest
@@ -12,8 +14,10 @@ from anomaly.archive import local_engine, table
 from anomaly.archive.archiving import opened
 from anomaly.archive.columns import SCHEMA, SIDE, table_of, thumbnail, to_image_row
 from anomaly.archive.local_engine import TooManyErrors, run
+from anomaly.archive.manifest import listed as manifest_at
 from anomaly.archive.places import Place
 from anomaly.archive.table import ArchiveError, close
+from anomaly.errors import SteerAnomalyError
 from anomaly.runs.saving import OutputError
 
 INFO = {"object": "plate", "settings": {"threshold": 100.0}}
@@ -84,13 +88,11 @@ def test_what_is_committed_is_not_done_again(tmp_path):
 def test_a_driver_that_is_killed_loses_nothing_and_does_nothing_twice(tmp_path):
     draw(tmp_path / "img", 160)
     out = tmp_path / "t"
-    fork = multiprocessing.get_context("fork")
+    command = [sys.executable, drawn_archive.__file__, str(tmp_path / "img"), str(out), "0.01"]
     for files in (1, 4, 7):
-        driver = fork.Process(target=slow_driver, args=(str(tmp_path / "img"), str(out), 0.01))
-        driver.start()
-        wait_for(lambda files=files: len(Place(str(out)).files("images/chapter-00000")) >= files)
-        driver.kill()
-        driver.join()
+        with subprocess.Popen(command) as driver:
+            wait_for(lambda files=files: len(Place(str(out)).files("images/chapter-00000")) >= files, 60)
+            driver.kill()
     slow_driver(str(tmp_path / "img"), str(out), 0)
     assert len(rows_of(out)) == 160 and Place(str(out)).read_json("_run.json")["finished"]
 
@@ -116,6 +118,8 @@ def test_more_errors_than_allowed_stop_the_run(tmp_path):
         run(place, manifest, examiner, 1, most_errors=3)
     assert not place.exists("_done")
     assert run(place, manifest, examiner, 1, most_errors=30)["unreadable"] == 30
+    with pytest.raises(TooManyErrors):
+        run(place, manifest, examiner, 1, most_errors=29)
 
 
 @pytest.mark.slow
@@ -162,3 +166,52 @@ def test_another_run_is_refused(tmp_path):
     other = Place(str(tmp_path / "other"))
     with pytest.raises(OutputError, match="something at"), opened(other, inputs, None, INFO, "local"):
         pass
+
+
+def test_a_run_that_listed_nothing_binds_nobody(tmp_path):
+    draw(tmp_path / "img", 2)
+    place = Place(str(tmp_path / "t"))
+    with pytest.raises(SteerAnomalyError, match="typo"), opened(place, ("typo",), None, INFO, "local"):
+        pass
+    inputs = (str(tmp_path / "img"),)
+    with opened(place, inputs, None, INFO | {"object": "nut"}, "local") as archive:
+        assert archive.manifest.images == 2
+    table.commit(place, archive.manifest.shards(0)[0], [])
+    place.remove("_manifest")
+    with (
+        pytest.raises(ArchiveError, match="rows without"),
+        opened(place, inputs, None, INFO | {"object": "nut"}, "local"),
+    ):
+        pass
+
+
+def test_a_second_run_is_told_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("anomaly.archive.archiving.PATIENCE", 0.1)
+    draw(tmp_path / "img", 1)
+    place, inputs = Place(str(tmp_path / "t")), (str(tmp_path / "img"),)
+    with (
+        opened(place, inputs, None, INFO, "local"),
+        pytest.raises(OutputError, match="another run"),
+        opened(place, inputs, None, INFO, "local"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_table_goes_on_where_it_was_moved_to(tmp_path):
+    place, _ = made(tmp_path)
+    place.remove("_done")
+    place.remove("images/chapter-00000/00001.parquet")
+    place.path.rename(tmp_path / "moved")
+    moved = Place(str(tmp_path / "moved"))
+    assert sum(run(moved, manifest_at(moved), examiner, 1).values()) == 41
+
+
+def test_errors_of_a_shard_that_was_not_committed_do_not_count(tmp_path):
+    draw(tmp_path / "img", 2)
+    place, manifest = listed(tmp_path / "img", tmp_path / "t")
+    (shard,) = manifest.shards(0)
+    bad = [examiner().failure(entry, local_engine.KILLED) for entry in listed_entries(tmp_path / "img")]
+    table.commit(place, shard, bad)
+    assert table.errors_in(place, 0, {shard.name}) == 2
+    assert table.errors_in(place, 0, set()) == 0

@@ -14,7 +14,8 @@ import pytest
 from drawn_archive import draw, listed
 from pyarrow import parquet
 
-from anomaly.archive.entries import Entry, entries_of, may_repeat
+from anomaly.archive.entries import entries_of, may_repeat
+from anomaly.archive.entry import Entry
 from anomaly.archive.manifest import listed as manifest_at
 from anomaly.archive.manifest import read_all, read_shard, shard_rows, write_manifest
 from anomaly.archive.places import Place, patiently
@@ -108,6 +109,118 @@ def test_images_in_tars_are_read_where_they_lie(tmp_path):
         paths(tmp_path / "bad.tar")
     with pytest.raises(SteerAnomalyError, match="plain tar"):
         paths(tmp_path / "bad.tar.gz")
+
+
+def tar_of(path, *members):
+    """A tar of (name, bytes, changes of its header)."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, data, *changes in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in dict(*changes).items():
+                setattr(info, key, value)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def test_a_tar_that_was_changed_is_not_read_where_it_was_listed(tmp_path):
+    one, two = (path.read_bytes() for path in draw(tmp_path / "img", 2))
+    listed_then = list(entries_of([tar_of(tmp_path / "s.tar", ("a.png", one), ("b.png", two))]))
+    tar_of(tmp_path / "s.tar", ("c.png", two), ("a.png", one))
+    with pytest.raises(SteerAnomalyError, match="changed after it was listed"):
+        read_picture(listed_then[0])
+
+
+def test_a_member_that_is_there_twice_is_listed_once_and_the_last_counts(tmp_path):
+    drawn = draw(tmp_path / "img", 2)
+    tar = tar_of(tmp_path / "s.tar", *(("a.png", path.read_bytes()) for path in drawn))
+    (entry,) = entries_of([tar])
+    assert (read_picture(entry).image == read_image(drawn[1])).all()
+
+
+def test_a_tar_that_is_damaged_in_its_middle_is_no_shorter_tar(tmp_path):
+    data = draw(tmp_path / "img", 1)[0].read_bytes()
+    tar = Path(tar_of(tmp_path / "s.tar", ("a.png", data), ("b.png", data), ("c.png", data)))
+    whole, second = tar.read_bytes(), list(entries_of([str(tar)]))[1].offset - 512
+    tar.write_bytes(whole[:second] + b"\xff" * 100 + whole[second + 100 :])
+    with pytest.raises(SteerAnomalyError, match=f"begins at byte {second}"):
+        paths(tar)
+    tar.write_bytes(whole[: second + 600])
+    with pytest.raises(SteerAnomalyError, match="cannot be read as one"):
+        paths(tar)
+    tar.write_bytes(whole[:second])  # without the zeros at its end, which many leave out
+    assert len(paths(tar)) == 1
+
+
+def test_odd_names_and_times_in_a_tar(tmp_path):
+    data = draw(tmp_path / "img", 1)[0].read_bytes()
+    tar = tar_of(tmp_path / "s.tar", ("x::y.png", data), ("caf\udce9.png", data, {"mtime": 10**14}))
+    found = list(entries_of([tar]))
+    assert [len(read_picture(one).image) for one in found] == [12, 12]
+    write_manifest(Place(str(tmp_path / "t")), found, (tar,), True)
+    assert found[1].path == f"tar://caf\\udce9.png::{tar}" and found[1].taken.year > 2000
+    assert len(read_picture(replace(found[0], offset=None)).image) == 12
+
+
+def rows_in(tmp_path, **columns):
+    parquet.write_table(pa.table(columns), tmp_path / "list.parquet")
+    return list(entries_of([str(tmp_path / "list.parquet")]))
+
+
+def test_an_s3_inventory_is_a_table_of_paths(tmp_path):
+    found = rows_in(
+        tmp_path,
+        bucket=["b"] * 4,
+        key=["2026/k 1.jpg", "2026/old.jpg", "2026/gone.jpg", "notes.txt"],
+        is_latest=[True, False, True, True],
+        is_delete_marker=[False, False, True, False],
+        size=[7, 7, None, 7],
+        last_modified_date=[1_772_352_000_000] * 4,
+        e_tag=["abc"] * 4,
+    )
+    assert found == [Entry("s3://b/2026/k 1.jpg", "abc", 7, datetime(2026, 3, 1, 8, tzinfo=UTC))]
+
+
+def test_odd_values_in_a_table(tmp_path):
+    (one,) = rows_in(tmp_path, path=["a.png"], time=[1_772_352_000.0], etag=["x"], size=["12 kB"])
+    assert (one.taken, one.size) == (datetime(2026, 3, 1, 8, tzinfo=UTC), None)
+    (one,) = rows_in(tmp_path, path=["a.png"], time=[float("nan")], etag=["x"])
+    assert one.taken is None
+    (one,) = rows_in(tmp_path, path=["a\0.png"])
+    with pytest.raises(SteerAnomalyError, match="no file can have"):
+        read_picture(one)
+    (one,) = rows_in(tmp_path, path=["/".join(["d" * 200] * 30) + ".png"])
+    with pytest.raises(SteerAnomalyError, match="too long"):
+        read_picture(one)
+    with pytest.raises(SteerAnomalyError, match="got 1e\\+18"):
+        rows_in(tmp_path, path=["a.png"], time=[1e18])
+    with pytest.raises(SteerAnomalyError, match="row 2 has none"):
+        rows_in(tmp_path, path=["a.png", None])
+
+
+def test_numbers_in_a_csv_stay_as_they_are_written(tmp_path):
+    rows = "".join(f"{n:07}.png,{n:03}\n" for n in range(60_000))
+    (tmp_path / "list.csv").write_text(f"path,etag\n{rows}x.png,abc\n")
+    versions = [entry.version for entry in entries_of([str(tmp_path / "list.csv")])]
+    assert versions[7] == "007" and versions[-1] == "abc"
+
+
+def test_links_that_go_round_or_nowhere(tmp_path):
+    draw(tmp_path / "img", 1)
+    for name, target in [("loop", tmp_path / "img"), ("me.png", tmp_path / "img/me.png"), ("no.png", "/no")]:
+        (tmp_path / "img" / name).symlink_to(target)
+    found = list(entries_of([str(tmp_path / "img")]))
+    assert [Path(one.path).name for one in found] == ["0000.png", "me.png", "no.png"]
+    for one in found[1:]:
+        with pytest.raises(SteerAnomalyError):
+            read_picture(one)
+
+
+def test_the_same_images_through_two_globs(tmp_path):
+    draw(tmp_path / "img", 3)
+    inputs = (str(tmp_path / "img" / "*.png"), str(tmp_path / "img" / "000[12].png"))
+    manifest = write_manifest(Place(str(tmp_path / "t")), entries_of(inputs), inputs, not may_repeat(inputs))
+    assert (manifest.images, manifest.repeated) == (3, 2)
 
 
 @pytest.mark.slow  # it imports torch's data loaders

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomaly.archive.columns import VERSION
+from anomaly.archive.columns import IMAGES, VERSION
 from anomaly.archive.entries import entries_of, may_repeat
 from anomaly.archive.manifest import CHAPTER, GROUP, Manifest, listed, write_manifest
 from anomaly.archive.places import Place, told
@@ -87,8 +87,15 @@ def opened(
 
 def _claimed(place: Place, fresh: dict[str, Any]) -> dict[str, Any]:
     earlier = place.read_json(RUN)
-    if earlier is None:
-        if place.files("") or place.folders(""):
+    unlisted = listed(place) is None
+    if earlier is not None and unlisted and place.folders(IMAGES):
+        raise ArchiveError(
+            f"expected the list of images of the table at {place.url}, there are rows without it; choose another --out"
+        )
+    if earlier is None or (
+        unlisted and "archive" in earlier
+    ):  # it came to nothing: of a wrong input, perhaps
+        if earlier is None and (place.files("") or place.folders("")):
             raise OutputError(
                 f"expected an empty or new place for the table, there is something at {place.url}"
             )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.manifest import Manifest, Shard, read_columns, read_shard
 from anomaly.archive.places import Place
 from anomaly.archive.reading import read_picture

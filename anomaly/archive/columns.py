@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.decision.gate import Look
 from anomaly.inspection import Inspection, Region
 from anomaly.runs.image_files import row_of

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.examining import Examiner
 from anomaly.archive.reading import read_picture
 from anomaly.errors import SteerAnomalyError

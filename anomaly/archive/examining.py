@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from anomaly.archive.columns import error_row, image_row
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.places import Place
 from anomaly.archive.reading import Picture, read_picture
 from anomaly.errors import NotJudged, SteerAnomalyError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.examining import Examiner, Row, one_thread
 from anomaly.archive.manifest import Manifest, Shard, chapter_name, read_shard
 from anomaly.archive.places import Place, told
@@ -85,6 +85,7 @@ def run(
                 engine.done += rows
                 engine.failed += sum(known[chapter].get(one, 0) for one in FAILURES)
                 counts.update(known[chapter])
+                engine.say_so()
                 continue
             engine.work_on(chapter)
             with told(place, "the table"):
@@ -135,8 +136,8 @@ class _Engine:
                     self._give(worker, todo.popleft())
             for event in self.pool.events(0.5):
                 self._take(event, todo)
-            self._tell()
-        self._tell()
+            self.say_so()
+        self.say_so()
 
     def _begin(self, chapter: int) -> deque[Shard]:
         """The shards that are not committed; counts those that are."""
@@ -144,7 +145,7 @@ class _Engine:
             self.place.drop_leftovers(f"{kind}/{chapter_name(chapter)}")
         with told(self.place, "the table"):
             there = committed(self.place, chapter)
-            self.failed += errors_in(self.place, chapter) if there else 0
+            self.failed += errors_in(self.place, chapter, there)
         shards = self.manifest.shards(chapter)
         self.done += sum(len(shard) for shard in shards if shard.name in there)
         return deque(shard for shard in shards if shard.name not in there)
@@ -184,7 +185,8 @@ class _Engine:
                 "all of them? Try fewer --workers"
             )
 
-    def _tell(self) -> None:
+    def say_so(self) -> None:
+        """Tell of progress. Raises `TooManyErrors`."""
         courses = self._courses.values()
         done, failed = (
             self.done + sum(one.done for one in courses),

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.places import Place
 from anomaly.errors import SteerAnomalyError
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.manifest import SCHEMA, Shard, read_shard
 from anomaly.archive.places import Place
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from anomaly.archive.entries import Entry
+from anomaly.archive import tars
+from anomaly.archive.entry import Entry
 from anomaly.archive.places import is_url, patiently, store_of
 from anomaly.errors import SteerAnomalyError
 from anomaly.pictures.images import ImageError, read_image
-
-TAR = "tar://"
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,11 @@ class Picture:
 
 def read_picture(entry: Entry) -> Picture:
     """The picture of an entry. Raises `SteerAnomalyError` (an `ImageError` for what is there and no picture)."""
+    if "\0" in entry.path:
+        raise ImageError(entry.path, "no file can have this name")
     if not is_url(entry.path):
         return Picture(entry, read_image(entry.path))
-    data = _member(entry) if entry.path.startswith(TAR) else _fetched(entry)
+    data = _fetched(entry)
     # Through a file: pictures of every kind are decoded by one piece of code, and that reads files.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"picture{Path(entry.path.split('::')[0]).suffix}"
@@ -54,18 +55,7 @@ def _told(entry: Entry) -> Iterator[None]:
 
 def _fetched(entry: Entry) -> bytes:
     with _told(entry):
+        if entry.path.startswith(tars.SCHEME):
+            return tars.read_member(entry)
         store, inside = store_of(entry.path)
         return patiently(lambda: store.cat_file(inside))
-
-
-def _member(entry: Entry) -> bytes:
-    """A member of a tar: where its bytes begin is known from the list, and otherwise looked for."""
-    name, shard = entry.path.removeprefix(TAR).split("::", 1)
-    with _told(entry):
-        store, inside = store_of(shard)
-        if entry.offset is not None and entry.size is not None:
-            begin, end = entry.offset, entry.offset + entry.size
-            return patiently(lambda: store.cat_file(inside, start=begin, end=end))
-        with store.open(inside, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            member = tar.extractfile(name)
-            return member.read() if member is not None else b""

@@ -62,9 +62,10 @@ def committed(place: Place, chapter: int) -> set[str]:
     return set(place.files(f"{IMAGES}/{chapter_name(chapter)}"))
 
 
-def errors_in(place: Place, chapter: int) -> int:
-    """How many rows the errors of a chapter have."""
-    return sum(table.num_rows for table in read_rows(place, ERRORS, chapter, ["id"]))
+def errors_in(place: Place, chapter: int, shards: set[str]) -> int:
+    """How many errors some shards of a chapter have."""
+    names = [name for name in file_names(place, ERRORS, chapter) if name.rsplit("/", 1)[-1] in shards]
+    return sum(read_file(place, name, ["id"]).num_rows for name in names)
 
 
 def read_rows(place: Place, kind: str, chapter: int, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from anomaly.archive.columns import IMAGES, SIDE, to_image_row
-from anomaly.archive.entries import Entry
+from anomaly.archive.entry import Entry
 from anomaly.archive.places import Place
 from anomaly.archive.reading import read_picture
 from anomaly.archive.table import chapters_of, file_names, read_file, read_run

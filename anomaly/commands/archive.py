@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ class Share(click.ParamType):
             number, share = float(text.removesuffix("%")), text.endswith("%")
         except ValueError:
             self.fail(f"expected a number such as 100 or 0.5%, got {text!r}", param, ctx)
-        if number < 0 or (share and number > 100):
+        if not math.isfinite(number) or number < 0 or (share and number > 100):
             self.fail(f"expected 0 or more images, or 0% to 100%, got {text!r}", param, ctx)
         return (number / 100 if share else number), share
 

@@ -14,7 +14,7 @@ from anomaly.commands.profiles import read_profile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anomaly.archive.entries import Entry
+    from anomaly.archive.entry import Entry
     from anomaly.archive.examining import Examiner
     from anomaly.inspector import Inspector
 
