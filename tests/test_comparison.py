@@ -244,7 +244,7 @@ def test_others_are_measured_along_the_border_by_what_is_usual_there(inspector):
         comparison = inspector.compare_all(observed, "plate", Path(folder))
     maps = np.stack([comparison.mutual[one.description.content].scores.reshape(32, 32) for one in observed])
     expected = bordered_scale(list(maps))
-    assert comparison.mutual_scale == expected and len(expected.rings) == 2
+    assert comparison.mutual_scale == expected and len(expected.zones) == 5
     found = comparison.of(observed[0].description).parts["company"]
     np.testing.assert_array_equal(found, expected(maps[0]))
     assert comparison.own_scale == bordered_scale([sampled(one.own) for one in observed])

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from anomaly.evidence.mutual_scale import RobustScale, robust_scale
 
-RINGS = 2  # along the border that are measured by themselves
+RINGS = 4  # along the border that are measured by themselves
+CORNER = 4  # rings deep in both directions: the corners, which are measured together
+INNER = RINGS + 1  # what lies within
 ACROSS = 32  # rings' widths in a map's height and width: one patch of 32 x 32
 
 
 @dataclass(frozen=True)
 class BorderedScale:
-    """`inner` for all of a map but its `rings`, the outermost first."""
+    """`inner` for all of a map but its `zones`: the rings, the outermost first, and the corners."""
 
     inner: RobustScale
-    rings: tuple[RobustScale, ...] = ()
+    zones: tuple[RobustScale, ...] = ()
 
     @property
     def centre(self) -> float:
@@ -36,42 +39,44 @@ class BorderedScale:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """A map (h, w) of scores -> float32, 0 at the typical patch, 1 for each width above it."""
-        found, number = self.inner(scores), ring_of(scores.shape)
-        for ring, scale in enumerate(self.rings):
-            at = number == ring
+        found, number = self.inner(scores), zone_of(scores.shape)
+        for zone, scale in enumerate(self.zones):
+            at = number == zone
             found[at] = scale(scores[at])
         return found
 
     def to_array(self) -> np.ndarray:
-        """Centres and widths, (1 + rings, 2) float64; `of_array` takes it back."""
-        return np.array([[one.centre, one.width] for one in (self.inner, *self.rings)])
+        """Centres and widths, (1 + zones, 2) float64; `of_array` takes it back."""
+        return np.array([[one.centre, one.width] for one in (self.inner, *self.zones)])
 
     @classmethod
     def of_array(cls, values: np.ndarray) -> BorderedScale:
         """The inverse of `to_array`. Raises `ValueError` for another shape."""
         if values.ndim != 2 or values.shape[1] != 2 or not len(values):
             raise ValueError(f"a scale of {values.shape} values")
-        inner, *rings = (RobustScale(float(centre), float(width)) for centre, width in values)
-        return cls(inner, tuple(rings))
+        inner, *zones = (RobustScale(float(centre), float(width)) for centre, width in values)
+        return cls(inner, tuple(zones))
 
 
 def bordered_scale(maps: Sequence[np.ndarray]) -> BorderedScale:
-    """The scale of maps (h, w) of good pictures. A ring's is that of all patches, or where greater the ring's own.
+    """The scale of maps (h, w) of good pictures, or of a run. A zone's is its own where that is greater.
 
     Raises as `robust_scale`.
     """
     inner = robust_scale(maps)
-    rings = []
-    for ring in range(RINGS):
-        there = [one[ring_of(one.shape) == ring] for one in maps]
-        if not sum(one.size for one in there):
-            break
-        own = robust_scale(there)
-        rings.append(RobustScale(max(own.centre, inner.centre), max(own.width, inner.width)))
-    return BorderedScale(inner, tuple(rings))
+    zones = []
+    for zone in range(INNER):
+        there = [one[zone_of(one.shape) == zone] for one in maps]
+        own = robust_scale(there) if sum(one.size for one in there) else inner
+        zones.append(RobustScale(max(own.centre, inner.centre), max(own.width, inner.width)))
+    return BorderedScale(inner, tuple(zones))
 
 
-def ring_of(shape: tuple[int, ...]) -> np.ndarray:
-    """How many rings from the border each place of a map (h, w) lies, int (h, w)."""
+@lru_cache(64)
+def zone_of(shape: tuple[int, ...]) -> np.ndarray:
+    """Which zone each place of a map (h, w) belongs to, int (h, w): rings from 0 at the border, corners, `INNER`."""
     ways = [(np.minimum(np.arange(n), n - 1 - np.arange(n)) * ACROSS) // n for n in shape]
-    return np.minimum(ways[0][:, None], ways[1][None])
+    rows, columns = np.broadcast_arrays(ways[0][:, None], ways[1][None])
+    rings = np.minimum(rows, columns)
+    zones = np.where(rings < RINGS, rings, INNER)
+    return np.where(np.maximum(rows, columns) < CORNER, RINGS, zones)
