@@ -151,9 +151,8 @@ def read_all(place: Place, manifest: Manifest) -> Iterator[Entry]:
 
 
 def _opened(place: Place, name: str) -> Any:
-    if not place.remote:
-        return (place.path / name).open("rb")
-    return io.BytesIO(place.read(name))
+    """Of which only what is asked for is read: a chapter's list may have hundreds of megabytes."""
+    return place.open(name) if place.remote else (place.path / name).open("rb")
 
 
 class _Chapters:
@@ -181,7 +180,8 @@ class _Chapters:
 
     def _begin(self) -> None:
         self._buffer, self._rows = io.BytesIO(), 0
-        self._writer = parquet.ParquetWriter(self._buffer, SCHEMA, compression="zstd")
+        # Each shard reads the footer: no statistics in it, which nobody asks for.
+        self._writer = parquet.ParquetWriter(self._buffer, SCHEMA, compression="zstd", write_statistics=False)
 
     def _end_group(self) -> None:
         if self._group:
