@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -197,6 +198,20 @@ def test_what_decides_a_score_is_fixed(nano):
     with pytest.raises(SteerAnomalyError, match="a bundle of graphs"):
         _ = Inspector(out).model
     assert Inspector(out, threshold=0.5).point.threshold == 0.5
+
+
+@pytest.mark.slow
+def test_a_default_that_is_typed_out_is_no_silence(nano, tmp_path):
+    _, out, _ = nano
+    other = tmp_path / "bundle"
+    shutil.copytree(out, other)
+    settings = json.loads((other / contents.FILE).read_text())["settings"]
+    edited(other, settings=settings | {"omega": 2.0, "ensemble": "fused"})
+    Image.fromarray(part(1)).save(tmp_path / "part.png")
+    told = ["inspect", "--model", str(other), str(tmp_path / "part.png"), "--out", str(tmp_path / "results")]
+    for option, value in (("--omega", "1.0"), ("--ensemble", "exact")):
+        done = CliRunner().invoke(main, [*told, option, value])
+        assert done.exit_code == 2 and f"{option} as the bundle was exported" in done.output
 
 
 @pytest.mark.slow

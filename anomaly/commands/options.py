@@ -172,9 +172,29 @@ def make_inspector(
     inspector = Inspector(
         prompts=said, mutual=together, references=read_references(references, inputs), **options
     )
-    if inspector.bundle is not None and inspector.bundle.manifest.notice:
-        click.echo(f"note: {inspector.bundle.manifest.notice}", err=True)
+    if inspector.bundle is not None:
+        _check_said(inspector, options)
+        if inspector.bundle.manifest.notice:
+            click.echo(f"note: {inspector.bundle.manifest.notice}", err=True)
     return inspector
+
+
+def _check_said(inspector: Inspector, options: dict[str, Any]) -> None:
+    """Raise `SteerAnomalyError` where a bundle was exported with another value than a default that was typed out.
+
+    An inspector cannot tell that from nothing said, which means "as the bundle was exported".
+    """
+    from anomaly.commands.profiles import typed
+    from anomaly.errors import SteerAnomalyError
+
+    context = click.get_current_context(silent=True)
+    for name in ("omega", "precision", "ensemble"):
+        then = getattr(inspector.settings, name)
+        if context is not None and typed(context, name) and options[name] != then:
+            raise SteerAnomalyError(
+                f"expected --{name} as the bundle was exported, {then or 'exact'}, got {options[name] or 'exact'}: "
+                "what decides a score is fixed in a bundle; leave it out, or export another one"
+            )
 
 
 def is_compared(mutual: str, pictures: int, alone: bool = False) -> bool:
