@@ -96,8 +96,13 @@ def test_the_same_number_means_the_same_oddness_for_any_part():
 @pytest.mark.parametrize("way", [MemoryBank, Subspace])
 def test_leave_one_out_scores_are_centred(way):
     references = References([part(k) for k in range(6)], way)
-    scores = np.concatenate([references.scale(one).ravel() for one in references.left_out])
-    assert abs(np.median(scores)) < 1e-3
+    inner, scores = (
+        np.concatenate([scale(one).ravel() for one in references.left_out])
+        for scale in (references.scale.inner, references.scale)
+    )
+    assert (
+        abs(np.median(inner)) < 1e-3 and abs(np.median(scores)) < 0.05
+    )  # at the border it takes more to be odd
     assert np.percentile(scores, 84.134) <= 1 + 1e-3
     assert np.abs(np.median(references.oddness(part(50)))) < 1.5  # another good picture is like them
 
