@@ -27,6 +27,8 @@ DRIVERS = {
     "abfss": "azure",
     "az": "azure",
 }
+# What a store's driver is given: connections for as many readers as `table` has.
+OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"max_pool_connections": 64}}}
 TRIES, FIRST_WAIT, LONGEST_WAIT = 6, 0.2, 10.0  # seconds; doubled from try to try, each times 0.5 to 1
 Result = TypeVar("Result")
 
@@ -42,7 +44,8 @@ def store_of(text: str) -> tuple[Any, str]:
 
     try:
         if is_url(text):
-            return fsspec.core.url_to_fs(text, use_listings_cache=False)
+            options = OPTIONS.get(DRIVERS.get(text.split("://")[0], ""), {})
+            return fsspec.core.url_to_fs(text, use_listings_cache=False, **options)
         return fsspec.core.url_to_fs(os.path.abspath(text.removeprefix("file://")))  # noqa: PTH100  links stay
     except ImportError as error:
         scheme = text.split("://")[0]

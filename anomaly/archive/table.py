@@ -25,7 +25,7 @@ from anomaly.runs.rows import FAILURES
 
 RUN = "_run.json"
 CHECKPOINTS = "_checkpoint"  # Ray's
-READERS = 16  # files that are looked at together: a store answers slowly, and many at a time
+READERS = 64  # files that are looked at together: a store answers slowly, and many at a time
 
 
 class ArchiveError(SteerAnomalyError):
