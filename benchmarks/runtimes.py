@@ -23,13 +23,15 @@ import torch
 from ensemble import matmul_peak, random_model
 
 from anomaly import Inspector, threads
-from anomaly.bundle.graphs import LookGraph
+from anomaly.bundle.bundled_model import FILTERED, LOOK
+from anomaly.bundle.graphs import entering, looking
+from anomaly.bundle.looking import Looking
 from anomaly.bundle.parity import correlation
 from anomaly.bundle.quantising import quantise
 from anomaly.bundle.runtimes import open_graph
 from anomaly.tiles import Tiling
 from steervit.inference.onnx_file import write_onnx
-from steervit.inference.traced import PromptGraph
+from steervit.inference.traced import PatchGraph, PromptGraph
 
 RUNTIMES = (
     ("openvino", "fp32"),
@@ -62,6 +64,11 @@ def nano_at(resolution: int):
     return load_parts(replace(parts, checkpoint=replace(parts.checkpoint, config=config)), "nano")
 
 
+def patch_of(inspector: Inspector) -> int:
+    """Pixels along a side of a patch."""
+    return inspector.asked.image_size[0] // inspector.asked.grid_size[0]
+
+
 def tiles_of(inspector: Inspector, count: int) -> np.ndarray:
     """Rendered scenes as the model sees them, uint8 (count, S, S, 3)."""
     from steervit.nano.scenes.scene import render_scene
@@ -76,29 +83,31 @@ def counted(inspector: Inspector) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     model: Any = inspector.asked
-    look, steer = LookGraph(model), PromptGraph(model.steervit, model.bank(PART))
+    look, steer = (
+        PatchGraph(model.steervit, *model.normalisation),
+        PromptGraph(model.steervit, model.bank(PART)),
+    )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        x = look(torch.from_numpy(tiles_of(inspector, 1)))
-        steer(x if isinstance(x, torch.Tensor) else x[0])
+        steer(look(torch.from_numpy(tiles_of(inspector, 1))))
     return float(counter.get_total_flops())
 
 
-def written(inspector: Inspector, folder: Path, look: Path | None = None) -> tuple[Path, Path]:
-    """The graphs in fp32, as ONNX files for both runtimes: what looks, unless it is there, and what text steers."""
+def written(
+    inspector: Inspector, folder: Path, looks: dict[str, Path] | None = None
+) -> tuple[dict[str, Path], Path]:
+    """The graphs in fp32, as ONNX files for both runtimes: those that look, unless they are there, and what text
+    steers."""
     model: Any = inspector.asked
     folder.mkdir(parents=True)
-    looking, steering = LookGraph(model), PromptGraph(model.steervit, model.bank(PART))
-    tiles = torch.from_numpy(tiles_of(inspector, 2))
-    with torch.inference_mode():
-        entering = looking(tiles)
-    own = isinstance(entering, tuple)
-    if look is None:
-        look = folder / "look.onnx"
-        write_onnx(looking, tiles, look, ["given"], ["tokens", "unlike", "cells"] if own else ["tokens"])
+    if looks is None:
+        looks = {}
+        for name, (graph, example, outputs) in looking(model).items():
+            looks[name] = folder / f"{name}.onnx"
+            write_onnx(graph, example, looks[name], ["given"], outputs)
     steer = folder / "steer.onnx"
-    tokens = (entering[0] if own else entering).clone()
-    write_onnx(steering, tokens, steer, ["given"], ["logits", "patches"])
-    return look, steer
+    tokens = entering(model, tiles_of(inspector, 2))
+    write_onnx(PromptGraph(model.steervit, model.bank(PART)), tokens, steer, ["given"], ["logits", "patches"])
+    return looks, steer
 
 
 def quantised(steer: Path, look: Any, tiles: np.ndarray, runtime: str) -> Path:
@@ -118,15 +127,21 @@ def quantised(steer: Path, look: Any, tiles: np.ndarray, runtime: str) -> Path:
 
 
 def run_by(
-    runtime: str, precision: str, look: Path, steer: Path, calibrating: np.ndarray | None = None
+    runtime: str,
+    precision: str,
+    looks: dict[str, Path],
+    steer: Path,
+    patch: int,
+    calibrating: np.ndarray | None = None,
 ) -> Any:
-    """A function from tiles to logits, run by `runtime`."""
-    looking = open_graph(look, runtime, "fp32", threads.chosen())
+    """A function from tiles to logits, run by `runtime`, and nano's filters (`patch` pixels) as in a bundle."""
+    graphs = {name: open_graph(path, runtime, "fp32", threads.chosen()) for name, path in looks.items()}
+    look: Any = graphs[LOOK] if FILTERED not in graphs else Looking(patch, graphs[FILTERED], graphs.get(LOOK))
     if precision == "int8":
         assert calibrating is not None
-        steer = quantised(steer, looking, calibrating, runtime)
+        steer = quantised(steer, look, calibrating, runtime)
     steering = open_graph(steer, runtime, precision, threads.chosen())
-    return lambda tiles: steering(looking(tiles)[0])[0]
+    return lambda tiles: steering(look(tiles)[0])[0]
 
 
 @click.command()
@@ -147,10 +162,12 @@ def main(model: str, resolution: int | None, repeats: int, batches: str, ensembl
         "torch bf16": lambda tiles: low.segment(asked.pixels(tiles), low_bank).maps,
     }
     with TemporaryDirectory() as folder:
-        look, steer = written(inspector, Path(folder, "fp32"))
+        looks, steer = written(inspector, Path(folder, "fp32"))
         for runtime, precision in RUNTIMES:
             calibrating = tiles_of(inspector, CALIBRATING) if precision == "int8" else None
-            ways[f"{runtime} {precision}"] = run_by(runtime, precision, look, steer, calibrating)
+            ways[f"{runtime} {precision}"] = run_by(
+                runtime, precision, looks, steer, patch_of(inspector), calibrating
+            )
         peaks = {"fp32": matmul_peak(torch.float32), "bf16": matmul_peak(torch.bfloat16)}
         work = counted(inspector)
         print(f"{model}, {asked.image_size[0]} px, {len(bank)} prompts in a pass, {work / 1e9:.1f} GFLOP an image, "

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from runtimes import PART, nano_at, run_by, tiles_of, written
+from runtimes import PART, nano_at, patch_of, run_by, tiles_of, written
 
 from anomaly import Inspector, threads
 from anomaly.prompts import from_texts, load
@@ -47,7 +47,7 @@ class Graphs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: dict[tuple[int, int], tuple[Any, Any]] = {}
-        self._looks: dict[int, Path] = {}
+        self._looks: dict[int, dict[str, Path]] = {}
 
     def at(self, size: int, prompts: int) -> tuple[Inspector, Any]:
         """An inspector in torch, and the same model run by OpenVINO: tiles -> logits."""
@@ -56,7 +56,8 @@ class Graphs:
             inspector = Inspector(nano_at(size), prompts=from_texts(texts[:prompts]))
             look, steer = written(inspector, self._folder / f"{size}-{prompts}", self._looks.get(size))
             self._looks[size] = look
-            self._made[size, prompts] = inspector, run_by("openvino", "fp32", look, steer)
+            run = run_by("openvino", "fp32", look, steer, patch_of(inspector))
+            self._made[size, prompts] = inspector, run
         return self._made[size, prompts]
 
 

@@ -5,7 +5,7 @@ Imports no torch. Letters: T tiles, S the image side in pixels, N tokens, P prom
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from anomaly import threads
 from anomaly.bundle.contents import BundleError, Manifest
+from anomaly.bundle.looking import Looking
 from anomaly.bundle.runtimes import PACKAGES, Graph, open_graph
 from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash
@@ -24,8 +25,8 @@ from anomaly.pictures.grey import grey_at
 from anomaly.tiles import Tiling
 from steervit.nano.squash import squashed
 
-CELLS = 4  # of dark lines, along each side of a patch
-LOOK, STEER, UNLIKE, DESCRIBE = "look", "steer", "unlike", "describe"  # what graphs are for
+# What graphs are for. Of nano `look` is its network alone; its filters run here and go through `filtered`.
+LOOK, FILTERED, STEER, UNLIKE, DESCRIBE = "look", "filtered", "steer", "unlike", "describe"
 STEERED = (STEER,)  # graphs that run in the bundle's precision; all others run in float32
 
 
@@ -71,9 +72,15 @@ class BundledModel:
     def segment(self, tiles: np.ndarray, object: str) -> Steered:
         """Tiles uint8 (T, S, S, 3) -> what the model gives of each. Raises `SteerAnomalyError` for another part."""
         self._check(object)
-        x, *own = self.graph(LOOK)(tiles)
+        x, *own = self._look(tiles)
         logits, *tokens = self.graph(STEER)(x)
         return Steered(logits, tokens[0] if tokens else x, *own)
+
+    def _look(self, tiles: np.ndarray) -> Sequence[np.ndarray]:
+        if FILTERED not in self._manifest.graphs:
+            return self.graph(LOOK)(tiles)
+        network = self.graph(LOOK) if LOOK in self._manifest.graphs else None
+        return Looking(self.image_size[0] // self.grid_size[0], self.graph(FILTERED), network)(tiles)
 
     def prepare(self, object: str, last: bool = False) -> None:
         """Open the graphs now. Raises `SteerAnomalyError` for another part than the bundle's."""

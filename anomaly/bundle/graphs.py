@@ -15,20 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomaly.bundle.bundled_model import CELLS, DESCRIBE, LOOK, STEER, UNLIKE, lines_graph
+from anomaly.bundle.bundled_model import DESCRIBE, FILTERED, LOOK, STEER, UNLIKE, lines_graph
 from anomaly.bundle.contents import BundleError
 from anomaly.bundle.quantising import quantise
-from anomaly.evidence.dark_lines import cell_scores, grey_scores
+from anomaly.evidence.dark_lines import grey_scores
 from anomaly.evidence.describers import described_tokens
+from anomaly.evidence.line_cells import CELLS
 from anomaly.evidence.self_similarity import unlikeness_of_white
 from anomaly.evidence.whitening import DIRECTIONS
 from anomaly.loaded_model import LoadedModel
 from anomaly.settings import InspectionSettings
 from anomaly.tiles import Tiling, parse_scales
 from steervit.inference.onnx_file import ExportError, write_onnx
-from steervit.inference.traced import PatchGraph, PromptGraph
-from steervit.nano.filters import standard_scores
-from steervit.nano.ridges import LINES
+from steervit.inference.traced import FilteredGraph, NetworkGraph, PatchGraph, PromptGraph
+from steervit.modeling.trunk import describe
+from steervit.nano.host_filters import FEATURES
 from steervit.nano.squash import SIZE
 
 # What each runtime can compute in. ONNX Runtime has no bfloat16 products on a CPU, torch no quantised trunks of ours.
@@ -56,22 +57,6 @@ class Wanted:
                 f"expected a precision that {self.runtime} computes in on a processor, got {self.precision}; there "
                 f"are: {able}"
             )
-
-
-class LookGraph(PatchGraph):
-    """Tiles -> entering tokens; where the trunk has filters of its own, also unlikeness (B, h*w) and lines' cells."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        super().__init__(model.steervit, *model.normalisation)
-        self.cells = (CELLS * model.grid_size[0], CELLS * model.grid_size[1])
-
-    def forward(self, tiles: Tensor) -> Any:
-        """See the class."""
-        x, described = self.described(tiles)
-        if described is None:
-            return x.float()
-        cells = cell_scores(described.lines[:, : len(LINES)], self.cells)
-        return x.float(), standard_scores(described.oddness), cells
 
 
 class UnlikenessGraph(nn.Module):
@@ -127,14 +112,10 @@ def write_graphs(
 
     Raises `BundleError` when one of them cannot be written, or when the runtime cannot run what it computes.
     """
-    steervit, own = model.steervit, LookGraph(model)
+    steervit, parts = model.steervit, looking(model)
+    filters = FILTERED in parts
     height, width = model.image_size
     tiles = torch.zeros((TRACED, height, width, 3), dtype=torch.uint8)
-    with torch.inference_mode():
-        found = own(tiles)
-    x, filters = (found, False) if isinstance(found, Tensor) else (found[0], True)
-    outputs = ["tokens", "unlike", "cells"] if filters else ["tokens"]
-    parts: dict[str, tuple[nn.Module, Tensor, list[str]]] = {LOOK: (own, tiles, outputs)}
     if settings.self_similarity and not filters:
         patches = model.grid_size[0] * model.grid_size[1]
         parts[UNLIKE] = (UnlikenessGraph(), torch.rand(TRACED, patches, DIRECTIONS), ["unlike"])
@@ -149,18 +130,32 @@ def write_graphs(
         else steervit
     )
     steering = PromptGraph(low, model.bank(object).to(low.dtype))
-    samples = (
-        _entering(own, wanted.tiles) if wanted.tiles is not None and wanted.precision == "int8" else None
-    )
-    named[STEER] = _write(STEER, steering, x.clone(), ["logits", "patches"], wanted.runtime, folder, samples)
+    samples = None
+    if wanted.tiles is not None and wanted.precision == "int8":
+        samples = [entering(model, one[None]).numpy() for one in wanted.tiles]
+    x = entering(model, tiles.numpy())
+    named[STEER] = _write(STEER, steering, x, ["logits", "patches"], wanted.runtime, folder, samples)
     return named
 
 
-def _entering(look: LookGraph, tiles: np.ndarray) -> list[np.ndarray]:
-    """What enters the first block, of each tile (1, N, D)."""
-    with torch.inference_mode():
-        found = [look(torch.from_numpy(one[None])) for one in tiles]
-    return [(one if isinstance(one, Tensor) else one[0]).numpy() for one in found]
+def looking(model: LoadedModel) -> dict[str, tuple[nn.Module, Tensor, list[str]]]:
+    """The graphs that look at tiles, by what they are for: each with what it is traced with, and its outputs."""
+    height, width = model.image_size
+    tiles = torch.zeros((TRACED, height, width, 3), dtype=torch.uint8)
+    embed: Any = model.steervit.trunk.patch_embed
+    if not hasattr(embed, "project_filtered"):
+        return {LOOK: (PatchGraph(model.steervit, *model.normalisation), tiles, ["tokens"])}
+    features = torch.rand(TRACED, model.grid_size[0] * model.grid_size[1], FEATURES)
+    found: dict[str, Any] = {FILTERED: (FilteredGraph(model.steervit), features, ["tokens"])}
+    if hasattr(embed, "project_seen"):
+        found[LOOK] = (NetworkGraph(model.steervit, *model.normalisation), tiles, ["added"])
+    return found
+
+
+@torch.inference_mode()
+def entering(model: LoadedModel, tiles: np.ndarray) -> Tensor:
+    """What enters the first block, of tiles uint8 (T, S, S, 3): (T, N, D) float32."""
+    return describe(model.steervit.trunk, model.pixels(tiles))[0].float().clone()
 
 
 def _lines(

@@ -10,13 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from anomaly.evidence.line_cells import CELLS, LIMIT, ORDINARY, line_cells
 from anomaly.evidence.protocol import Seen
 from anomaly.pictures.grey import grey_at
 from steervit.nano.ridges import LINES, ridges
-
-CELLS = 4  # along each side of a patch
-LIMIT = 20.0  # of the sum of z-scores: one black line is not to outweigh everything else
-ORDINARY = 4.0  # what the grain of an even surface reaches here and there: only more speaks for a defect
 
 
 def dark_lines(seen: Seen) -> np.ndarray:
@@ -24,7 +21,8 @@ def dark_lines(seen: Seen) -> np.ndarray:
     rows, columns = seen.tiling.canvas
     fine = (CELLS * rows, CELLS * columns)
     if seen.whole and seen.found.described is not None:  # the model has looked for lines at that size already
-        return cell_scores(seen.found.described.lines[:, : len(LINES)].cpu(), fine)[0].numpy()
+        dark = seen.found.described.lines[0, : len(LINES)].cpu().numpy()
+        return line_cells(dark, seen.size_hw[0] // rows)
     return line_scores(seen.image, seen.size_hw, fine)
 
 

@@ -35,6 +35,15 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "none")
 
 
+def products(x: Tensor, weights: Tensor, biases: Tensor | None = None) -> Tensor:
+    """x (B, N, D), each by its own of `weights` (B, E, D), plus its own of `biases` (B, E) -> (B, N, E)."""
+    if not speaks_onednn(x):
+        found = x @ weights.transpose(1, 2)
+        return found if biases is None else found + biases[:, None]
+    added = [None] * len(x) if biases is None else biases
+    return torch.stack([product(*one) for one in zip(x, weights, added, strict=True)])
+
+
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (..., D)."""
     return product(x, layer.weight, layer.bias)

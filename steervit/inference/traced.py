@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,31 @@ class PatchGraph(nn.Module):
     def forward(self, tiles: Tensor) -> Tensor:
         """See the class."""
         return self.described(tiles)[0]
+
+
+class NetworkGraph(PatchGraph):
+    """RGB tiles uint8 (B, S, S, 3) -> what nano's network adds to the tokens of patches, (B, N, D) float32."""
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """See the class."""
+        embed: Any = self.trunk.patch_embed
+        return embed.project_seen(embed.seen(self.pixels(tiles))).float()
+
+
+class FilteredGraph(nn.Module):
+    """Features of nano's filters (B, N, F) -> the tokens that enter the first block, (B, N, D) float32.
+
+    What `NetworkGraph` gives is to be added to those of patches, the last ones.
+    """
+
+    def __init__(self, model: SteerViT) -> None:
+        super().__init__()
+        self.trunk: Any = model.trunk
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        x = self.trunk._pos_embed(self.trunk.patch_embed.project_filtered(features))
+        return self.trunk.norm_pre(self.trunk.patch_drop(x)).float()
 
 
 class PromptGraph(nn.Module):

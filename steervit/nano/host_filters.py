@@ -40,10 +40,10 @@ def host_patches(image: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]
     unmix, std = _unmixing(flat)
     length, odd_mean, odd_peak, cells = _whitened(responses, unmix, patch)
     white = product(unmix, cells.reshape(FILTERS, -1)).reshape(cells.shape)
-    centred = _means(cells, CELLS)
-    near = nearest_distance(_listed(np.concatenate([_means(white, CELLS), odd_mean])))
+    centred = patch_means(cells, CELLS)
+    near = nearest_distance(_listed(np.concatenate([patch_means(white, CELLS), odd_mean])))
     whole = [centred / std[..., None], odd_mean, odd_peak, centred + mean[..., None]]
-    whole += [_means(length[None], patch), _peaks(length[None], patch)]
+    whole += [patch_means(length[None], patch), _peaks(length[None], patch)]
     fine = np.concatenate([white, _peaks(length[None], patch // CELLS)])
     found = np.concatenate([_listed(np.concatenate(whole)), near, _unshuffled(fine)], 1)
     return np.clip(found, -LIMIT, LIMIT, out=found), lines
@@ -67,6 +67,22 @@ def host_responses(image: np.ndarray) -> np.ndarray:
     found[15:17], found[17:19] = _hats(_blurred(grey, 0.7), 5), _hats(smooth[1], 11)
     found[OTHERS:] = host_ridges(grey)
     return found
+
+
+def patch_means(x: np.ndarray, size: int) -> np.ndarray:
+    """Mean over squares of `size` pixels, (C, H, W) -> (C, H / size, W / size)."""
+    return _across(np.add.reduce(_rows(x, size), 2), size, np.add) / size**2
+
+
+def standard_scores(measures: np.ndarray) -> np.ndarray:
+    """Measures (..., N, K) -> the sum over K of their z-scores over the N patches: `filters.standard_scores`."""
+    centred = measures - measures.mean(-2, keepdims=True)
+    return (centred / (measures.std(-2, keepdims=True, ddof=1) + 1e-6)).sum(-1)
+
+
+def oddness(features: np.ndarray) -> np.ndarray:
+    """Of features (..., N, F) those that say how odd a patch is in its image, (..., N, 2): `filters.oddness`."""
+    return features[..., [4 * FILTERS, 4 * FILTERS + 2]]
 
 
 def nearest_distance(x: np.ndarray) -> np.ndarray:
@@ -157,11 +173,6 @@ def _across(x: np.ndarray, size: int, operator: np.ufunc) -> np.ndarray:
     for i in range(1, size):
         operator(total, x[..., i::size], out=total)
     return total
-
-
-def _means(x: np.ndarray, size: int) -> np.ndarray:
-    # (C, H, W) -> (C, H / size, W / size)
-    return _across(np.add.reduce(_rows(x, size), 2), size, np.add) / size**2
 
 
 def _peaks(x: np.ndarray, size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steervit.inference.onednn import product
+from steervit.inference.onednn import products
 from steervit.nano.eyes import SHA256, SPREADS, WIDTHS, Eyes, EyesError
 from steervit.nano.filters import (
     CHANNELS,
@@ -108,10 +108,12 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
 
     def project(self, features: Tensor) -> Tensor:
         """The learned part: (B, N, F + E) of a square of patches -> (B, N, D)."""
-        seen = (features[..., FEATURES:].float() - self.seen_mean.float()) / self.seen_std.float()
-        return super().project(features[..., :FEATURES]) + self.look(
-            seen.to(next(self.look.parameters()).dtype)
-        )
+        return self.project_filtered(features[..., :FEATURES]) + self.project_seen(features[..., FEATURES:])
+
+    def project_seen(self, seen: Tensor) -> Tensor:
+        """What is learned of the network's features: (B, N, E) -> what they add to the tokens, (B, N, D)."""
+        seen = (seen.float() - self.seen_mean.float()) / self.seen_std.float()
+        return self.look(seen.to(next(self.look.parameters()).dtype))
 
     @property
     def channels(self) -> Tensor:
@@ -193,7 +195,7 @@ def _length(x: Tensor) -> Tensor:
     else:
         factor = torch.linalg.cholesky(correlation)
         unmix = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-        white = torch.stack([product(one, matrix) for one, matrix in zip(x, unmix, strict=True)])
+        white = products(x, unmix)
     return _to_median(white.square().mean(2).sqrt()[..., None])
 
 
@@ -207,10 +209,8 @@ def _nearest(x: Tensor, side: int) -> Tensor:
     squared = x.square().sum(-1)
     close = _close(side, x.device)
     # Less each row's own square, which changes no order.
-    found = [product(-2 * one, one, own) for one, own in zip(x, squared, strict=True)]
-    nearest = torch.stack(
-        [one.masked_fill_(close, torch.inf).topk(NEIGHBOURS, largest=False).values for one in found]
-    )
+    distance = products(-2 * x, x, squared).masked_fill_(close, torch.inf)
+    nearest = distance.topk(NEIGHBOURS, largest=False).values
     nearest = torch.maximum(nearest + squared[:, :, None], SAME * squared[:, :, None]).sqrt()
     return _to_median(torch.stack([nearest.mean(-1), nearest[..., 0]], -1))
 

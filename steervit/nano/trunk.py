@@ -94,6 +94,10 @@ class WhitenedPatchEmbed(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """The learned part: (B, N, F) of a square of patches -> (B, N, D)."""
+        return self.project_filtered(features)
+
+    def project_filtered(self, features: Tensor) -> Tensor:
+        """What is learned of the filters' features: (B, N, F) of a square of patches -> (B, N, D)."""
         features = (features.float() - self.mean.float()) / self.std.float()
         features = features.to(next(self.proj.parameters()).dtype)
         side = math.isqrt(features.shape[1])
