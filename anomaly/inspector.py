@@ -168,7 +168,10 @@ class Inspector:
         unfit. Raises `SteerAnomalyError` when the model's files or the settings are not those of the profile.
         """
         known = arguments_of(profile, model)
-        made = cls(**known, trunk=trunk, text_encoder=text_encoder, device=device)
+        found = known["model"] = find_model(known["model"], trunk, text_encoder)
+        if found.bundle is not None and not known["mutual"]:
+            found.bundle.check_profile(profile)
+        made = cls(**known, device=device)
         check_same(profile, made.settings)
         made.judge = judge_of(profile, gate)
         return made

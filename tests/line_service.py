@@ -39,6 +39,8 @@ class Brightness:
 class Empty:
     """A shelf without profiles, where every part is judged by `inspector`."""
 
+    only_part = None
+
     def __init__(self, folder):
         self.folder, self.inspector = folder, Brightness()
 

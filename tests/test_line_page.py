@@ -95,7 +95,10 @@ def send(address, path, profile):
 def test_from_thirty_good_pictures_to_a_correction(address, page):
     place, folder = address
     page.goto(place)
-    assert page.locator("#none").is_visible()  # and how to send one
+    page.locator("#how", has_text="make a profile").wait_for()  # and how to send one
+    page.get_by_role("button", name="Unfit").click()
+    page.locator("#none", has_text="No such part").wait_for()
+    assert not page.locator("#how").is_visible()
     page.get_by_role("link", name="Profiles").click()
     page.get_by_label("Name").fill("plate")
     page.get_by_role("button", name="Go on to its pictures").click()
@@ -117,6 +120,10 @@ def test_from_thirty_good_pictures_to_a_correction(address, page):
     assert page.locator("#verdict").inner_text().strip().endswith("Defect")
     assert page.locator("#counts").inner_text().startswith("1")
     assert "drift" in page.locator("#promises").inner_text()
+    page.evaluate(
+        "changed = performance.now(); judgeNewest('good')"
+    )  # perhaps for the part before: press again
+    page.locator("#came", has_text=f"Part {answer['id']} has just come").wait_for()
     card = page.locator("#grid .card").first
     card.hover()
     until(page, "getComputedStyle(document.querySelector('#grid .card .heat')).opacity > 0.5")

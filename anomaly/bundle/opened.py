@@ -144,6 +144,14 @@ class OpenedBundle:
                 "what decides a score is fixed in a bundle; leave it out, or export another one"
             )
 
+    def check_profile(self, profile: Profile) -> None:
+        """Raise `SteerAnomalyError` unless the bundle scores as `profile` was calibrated."""
+        if profile.settings_hash != self.settings.hash:
+            raise SteerAnomalyError(
+                "expected a profile with the settings and references that the bundle was exported with, which are "
+                "fixed in a bundle, got another: leave the bundle out, or export one with this profile"
+            )
+
     def _check_mutual(self) -> None:
         if DESCRIBE not in self.manifest.graphs or "mutual" not in self.manifest.options:
             raise SteerAnomalyError(

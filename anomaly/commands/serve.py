@@ -79,7 +79,7 @@ docs/serve.md shows the rest: a client, tokens, feedback, versions.""",
     default="nano",
     show_default=True,
     metavar="NAME_OR_PATH",
-    help="For parts judged by name, new profiles, and profiles of a checkpoint of your own.",
+    help="For parts judged by name, new profiles, and profiles of a checkpoint of your own; or a bundle.",
 )
 @machine("--trunk", metavar="FILE", help="Local weights for the model's trunk, in place of the hub's.")
 @machine("--text-encoder", metavar="DIR", help="Local RoBERTa folder, in place of the hub's.")
@@ -100,6 +100,7 @@ def serve(
     """
     need("serve", "a service")
     from anomaly import threads as cores
+    from anomaly.bundle.contents import is_bundle
     from anomaly.errors import SteerAnomalyError
     from anomaly.line.access import is_loopback, read_token
     from anomaly.line.limits import Limits
@@ -120,7 +121,7 @@ def serve(
             "warning: no TLS: token and pictures cross the network readable for everyone on it; give "
             "--tls-certificate and --tls-key, or put a proxy with TLS in front", err=True,
         )  # fmt: skip
-    computing = cores.use(threads)
+    computing = cores.use(threads, torch_too=not is_bundle(model))  # where bundles run there may be no torch
     limits = Limits(body=max_body << 20, waiting=queue, pixels=max_pixels * 10**6)
     shelf = Shelf(
         profiles, model=model, trunk=trunk, text_encoder=text_encoder, device=device, objects=limits.objects

@@ -97,8 +97,12 @@ def line_inspector(
 
     Raises `NoVerdict` where there would be none, `UsageError` where nothing says what the part is.
     """
+    from anomaly.bundle.contents import is_bundle
+    from anomaly.errors import SteerAnomalyError
+    from anomaly.prompts import object_name
+
     options = options | {"mutual": "off", "batch_size": 1}
-    if profile is None and part is None:
+    if profile is None and part is None and not is_bundle(options["model"]):
         raise click.UsageError("Missing option '--profile' (or '--object' with its threshold).")
     if profile is not None:
         inspector = profiled_inspector(context, profile, not no_gate, options)
@@ -111,8 +115,13 @@ def line_inspector(
         )
     if inspector.point is None:
         raise NoVerdict(f"a line needs verdicts: {inspector.why_unjudged}; give a profile, or --threshold")
-    known = inspector.judge.profile
-    return inspector, known.object if known else part or ""
+    known, bundle = inspector.judge.profile, inspector.bundle
+    if bundle is not None and part is not None and object_name(part) != bundle.manifest.object:
+        raise SteerAnomalyError(
+            f"expected the part that the bundle was exported for, {bundle.manifest.object!r}, got {part!r}: leave out "
+            "--object, or export another bundle"
+        )
+    return inspector, known.object if known else part or (bundle.manifest.object if bundle else "")
 
 
 @contextmanager

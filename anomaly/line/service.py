@@ -71,7 +71,7 @@ class Service:
             except SteerAnomalyError as error:
                 log.warning("%s", error)
         if not self.shelf.names():
-            self.shelf.alone("part")
+            self.shelf.alone(self.shelf.only_part or "part")
         self.is_ready.set()
 
     def stop(self) -> None:

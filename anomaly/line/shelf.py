@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomaly.decision.profile import Profile
 from anomaly.decision.profile_file import load
@@ -20,6 +20,9 @@ from anomaly.inspector import Inspector
 from anomaly.line.versions import SUFFIX, Version, Versions, is_name, versions_of
 from anomaly.model_files import FoundModel, find_model
 from steervit.weights.catalogue import is_name as is_listed
+
+if TYPE_CHECKING:
+    from anomaly.bundle.opened import OpenedBundle
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Shelf:
         self._ready: dict[str, tuple[Any, Ready]] = {}
         self._alone: OrderedDict[str, Inspector] = OrderedDict()
         self._lock = threading.RLock()
+        self._shared(model)  # a model that is none is said now
 
     def names(self) -> list[str]:
         """The profiles there are, in the order of their names."""
@@ -90,13 +94,13 @@ class Shelf:
 
     def looking(self, profile: Profile) -> Inspector:
         """An inspector that observes good pictures for calibrating `profile` anew."""
-        known = arguments_of(profile, self._shared(self._model_of(profile)))
+        known = arguments_of(profile, self._shared(self._free_model(profile)))
         compares = bool(profile.provenance.references)
         return Inspector(**known | {"references": (), "mutual": compares}, device=self._device)
 
     def fresh(self) -> Inspector:
         """An inspector that observes good pictures for a part's first profile, to be compared with each other."""
-        return Inspector(self._shared(self.model), mutual=True, device=self._device)
+        return Inspector(self._shared(self._free_model()), mutual=True, device=self._device)
 
     def alone(self, part: str) -> Inspector:
         """An inspector of parts that are called so, told nothing else; the least used one goes when there are many."""
@@ -110,8 +114,40 @@ class Shelf:
                 self._alone.popitem(last=False)
             return self._alone[part]
 
+    @property
+    def only_part(self) -> str | None:
+        """What parts have to be called that are judged by name alone; None for any name."""
+        bundle = self._bundle
+        return bundle.manifest.object if bundle else None
+
+    @property
+    def _bundle(self) -> OpenedBundle | None:
+        return self._shared(self.model).bundle
+
     def _model_of(self, profile: Profile) -> str:
-        return profile.model if is_listed(profile.model) else self.model
+        """The bundle where it scores as the profile was calibrated, else the profile's own model."""
+        bundle = self._bundle
+        if bundle is not None and bundle.settings.hash == profile.settings_hash:
+            return self.model
+        return self._free_model(profile)
+
+    def _free_model(self, profile: Profile | None = None) -> str:
+        """A model that can be asked anything: where ours is a bundle, whose settings are fixed, what it was made of.
+
+        Raises `SteerAnomalyError` where that is no model of the list.
+        """
+        if profile is not None and is_listed(profile.model):
+            return profile.model
+        bundle = self._bundle
+        if bundle is None:
+            return self.model
+        name = str(bundle.manifest.model["name"])
+        if not is_listed(name):
+            raise SteerAnomalyError(
+                f"expected a model to score with other settings, got a bundle of {name}, whose settings are fixed: "
+                "serve with --model and that model's files, or calibrate elsewhere"
+            )
+        return name
 
     def _shared(self, model: str) -> FoundModel:
         with self._lock:

@@ -1,7 +1,8 @@
 "use strict";
 // The line: asks once a second for what is new; draws the newest part large and the last ones as a strip.
 const SHOWN = 24;
-let parts = [], shown = "", profile = "", busy = false, beats = 0;
+const TOO_SOON = 700; // ms after a part came in which G and D may be meant for the one before
+let parts = [], shown = "", profile = "", busy = false, beats = 0, changed = -TOO_SOON;
 byId("here").textContent = location.origin;
 
 function card(part) {
@@ -13,7 +14,9 @@ function card(part) {
   const frame = make("div", "frame", picture(part, "small"));
   frame.style.setProperty("--shape", `${part.width} / ${part.height}`);
   const head = make("div", "line1", tag(part.verdict), make("span", "count", part.p_value === null ? short(part.score) : `p ${share(part.p_value)}`));
-  const said = make("div", "said", head, make("div", "name", part.name || `part ${part.id}`, " ", make("span", "", fresh(part) ? `· ${fresh(part)}` : "")));
+  const called = make("div", "name", part.name || `part ${part.id}`), told = fresh(part);
+  called.title = part.name || ""; // long ones are cut
+  const said = make("div", "said", head, called, ...(told ? [make("div", "told", told)] : []));
   node.append(frame, said);
   return node;
 }
@@ -24,13 +27,15 @@ function drawNewest(part) {
   hero.href = `/parts/${part.id}`;
   hero.setAttribute("aria-label", `Open part ${part.id}`);
   hero.firstElementChild.replaceChildren(picture(part, "large"));
+  hero.parentElement.style.setProperty("--ratio", part.width / part.height);
   byId("when").textContent = `part ${part.id} · ${part.name || "no name"} · ${part.profile || part.object} · ${when(part.received)}`;
   byId("verdict").replaceChildren(tag(part.verdict));
   byId("verdict").className = "verdict " + part.verdict;
   byId("why").textContent = reason(part) + (part.unfit.length ? "" : `; ${stated(part)}`);
-  byId("evidence").replaceChildren(...bars(part.evidence));
+  byId("evidence").replaceChildren(...bars(part));
+  byId("spoke").hidden = !Object.keys(part.evidence).length;
   byId("ask").hidden = part.profile === null;
-  byId("came").hidden = true;
+  changed = performance.now();
 }
 
 function drawDay(found) {
@@ -59,7 +64,8 @@ async function learnBounds() {
 }
 
 function show() {
-  byId("none").hidden = byId("how").hidden = parts.length > 0;
+  byId("none").hidden = parts.length > 0 || !(shown || profile); // nothing of this kind, or nothing at all
+  byId("how").hidden = parts.length > 0 || Boolean(shown || profile);
   byId("older").hidden = parts.length < SHOWN;
   const grid = byId("grid"), focused = document.activeElement && document.activeElement.dataset.id;
   const known = new Map([...grid.children].map((node) => [node.dataset.id, node]));
@@ -121,7 +127,13 @@ byId("older").addEventListener("click", async () => {
   parts = parts.concat((await ask(`/v1/parts?${wanted}`)).parts);
   show();
 });
-document.querySelectorAll("[data-was]").forEach((button) => button.addEventListener("click", () => parts.length && judge(parts[0], button.dataset.was, "", byId("came"))));
+function judgeNewest(was) {
+  if (!parts.length) return;
+  if (performance.now() - changed > TOO_SOON) { judge(parts[0], was, "", byId("came")); return; }
+  byId("came").textContent = `Part ${parts[0].id} has just come: press again if you mean it.`;
+  byId("came").hidden = false;
+}
+document.querySelectorAll("[data-was]").forEach((button) => button.addEventListener("click", () => judgeNewest(button.dataset.was)));
 document.addEventListener("keydown", (event) => {
   if (typing(event)) return;
   const cards = [...byId("grid").children], at = cards.indexOf(document.activeElement);
@@ -130,7 +142,11 @@ document.addEventListener("keydown", (event) => {
   else if (key === "arrowleft") (cards[at - 1] || cards[0])?.focus();
   else if (key === "h") byId("heatmaps").click();
   else if (key === "p") byId("pause").click();
-  else if ((key === "g" || key === "d") && parts.length) judge(parts[Math.max(0, at)], key === "g" ? "good" : "defect", "", byId("came"));
+  else if (key === "g" || key === "d") {
+    const was = key === "g" ? "good" : "defect";
+    if (at < 0) judgeNewest(was);
+    else judge(parts[at], was, "", byId("came"));
+  }
   else return;
   event.preventDefault();
 });

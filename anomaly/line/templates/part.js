@@ -14,7 +14,7 @@ function drawPart() {
   byId("ask").hidden = part.profile === null;
   pane("photo", part.has_photo ? picture(part, "large", { heat: false }) : make("p", "broken", "The photograph was removed; only the last ones are kept."));
   pane("heat", picture(part, "large", { lines: false }));
-  byId("evidence").replaceChildren(...bars(part.evidence), ...pictures());
+  byId("evidence").replaceChildren(...bars(part), ...pictures());
   if (!Object.keys(part.evidence).length) byId("evidence").textContent = "Judged by the name of the part alone.";
   byId("regions").replaceChildren(part.regions.length ? regions() : "None.");
   const rows = [["Score", short(part.score)], ["Threshold", short(part.threshold)], ["p-value", share(part.p_value)], ["Spreads", short(part.spreads)], ["Size", `${part.width} × ${part.height} px`], ["Model", part.model], ["In the model", `${part.milliseconds} ms`]];

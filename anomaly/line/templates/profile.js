@@ -42,6 +42,7 @@ function drawProfile() {
   byId("object").parentElement.hidden = there;
   byId("rate").options[0].textContent = there ? "as it is promised now" : "as few as can be promised";
   byId("calibrate").querySelector("button").disabled = pictures === 0;
+  byId("needs").hidden = pictures > 0;
   byId("record").replaceChildren(...record());
   drawGoods();
   drawVersions();

@@ -60,7 +60,8 @@ function picture(part, size, { heat = true, lines = true, photo = true } = {}) {
 // Why the verdict is what it is, in one line.
 function reason(part) {
   if (part.unfit.length) return part.unfit.join(" ");
-  const place = part.spreads === null ? `score ${short(part.score)}` : `${part.spreads.toFixed(1)} usual spreads above a usual good part`;
+  const far = part.spreads === null ? "" : Math.abs(part.spreads).toFixed(1);
+  const place = part.spreads === null ? `score ${short(part.score)}` : `${far} usual spreads ${part.spreads < 0 ? "below" : "above"} a usual good part`;
   const odds = part.p_value === null ? "" : `; p‑value ${share(part.p_value)}`;
   return place + odds;
 }
@@ -69,8 +70,10 @@ function stated(part) {
   return `score ${short(part.score)}${at}`;
 }
 
-function bars(evidence) {
-  const entries = Object.entries(evidence), most = Math.max(1e-9, ...entries.map(([, value]) => Math.abs(value)));
+// A whole bar is the threshold where one is known in the evidence's own unit, so that those of a good part are short.
+function bars(part) {
+  const entries = Object.entries(part.evidence), whole = part.profile === null ? 1e-9 : part.threshold || 1e-9;
+  const most = Math.max(whole, ...entries.map(([, value]) => Math.abs(value)));
   return entries.map(([name, value]) => {
     const fill = make("i");
     fill.style.width = `${100 * Math.max(0, value) / most}%`;
@@ -91,7 +94,7 @@ async function judge(part, was, note, out) {
   const place = `/v1/profiles/${encodeURIComponent(part.profile || "-")}/feedback`;
   try {
     const answer = await tell(place, { part: part.id, was, note: note || null });
-    out.replaceChildren(answer.said + " ");
+    out.replaceChildren(`Part ${part.id}. ${answer.said} `);
     if (answer.proposal) {
       const link = make("a", "", "See what would change");
       link.href = `/profiles/${encodeURIComponent(part.profile)}#next-head`;
