@@ -123,16 +123,16 @@ def test_what_a_bundle_cannot_do_is_said(made, tmp_path):
     assert refused.exit_code == 2 and "fixed in a bundle" in refused.output
 
 
-def test_a_camera_judges_by_a_bundle(made, tmp_path):
+def test_a_camera_judges_by_a_bundle_and_its_gate(made, tmp_path):
     film = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (190, 150))
-    film.write(plate(50))
+    film.write(plate(50) // 5)  # in the dark
     film.release()
-    found = run(
-        "camera", tmp_path / "a.avi", "--model", made / "bundle", "--no-gate", "--out", tmp_path / "out"
-    )
-    assert "1 pictures judged" in found.output, found.output
-    (row,) = rows(tmp_path / "out").values()
-    assert row["object"] == "plate" and row["score"] is not None and row["verdict"] in ("ok", "defect")
+    for words, verdicts in (([], {"unfit"}), (["--no-gate"], {"ok", "defect"})):
+        out = tmp_path / f"out{len(words)}"
+        found = run("camera", tmp_path / "a.avi", "--model", made / "bundle", *words, "--out", out)
+        assert "1 pictures judged" in found.output, found.output
+        (row,) = rows(out).values()
+        assert row["object"] == "plate" and row["score"] is not None and row["verdict"] in verdicts
 
 
 def test_serve_judges_its_profile_by_the_bundle_and_learns_with_it(made, tmp_path):

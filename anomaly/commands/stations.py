@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,8 @@ def line_inspector(
         inspector = profiled_inspector(context, profile, not no_gate, options)
     else:
         inspector = make_inspector(pictures=0, **options)
+        if no_gate:  # of a profile that a bundle has in it
+            inspector.judge = replace(inspector.judge, gate=None)
     if inspector.mutual:
         raise NoVerdict(
             "this profile was calibrated for pictures that are compared with their batch, and on a line each part is "
