@@ -166,23 +166,33 @@ def test_what_goes_wrong_while_loading_is_told(forked):
     assert raised.value
 
 
-def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    ("make", "processes"),
+    [
+        ("made", "pool._workers if pool.busy else []"),
+        ("long", "[pool._nursery]"),  # while it still loads
+    ],
+)
+def test_processes_end_with_a_driver_that_is_killed(make, processes):
     program = (
-        "import sys, worker_tasks\n"
+        "import worker_tasks\n"
         "from anomaly.archive.worker_pool import WorkerPool\n"
-        "pool = WorkerPool(worker_tasks.made, worker_tasks.slow, 2)\n"
+        f"pool, told = WorkerPool(worker_tasks.{make}, worker_tasks.slow, 2), set()\n"
         "while True:\n"
+        "    list(pool.events(0.1))\n"
         "    for worker in pool.idle: pool.give(worker, 1000)\n"
-        "    for event in pool.events(0.1): print(event.content, flush=True)\n"
+        f"    for one in {processes}:\n"
+        "        if one.pid not in told: print(one.pid, flush=True); told.add(one.pid)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     driver = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
     with driver:
-        workers = [int(driver.stdout.readline()) for _ in range(2)]
-        assert all(map(alive, workers))
+        pids = [int(driver.stdout.readline()) for _ in range(2 if make == "made" else 1)]
+        time.sleep(0.5)  # until the nursery runs
+        assert all(map(alive, pids))
         driver.kill()
-    for worker in workers:
-        wait_for(lambda worker=worker: not alive(worker))
+    for pid in pids:
+        wait_for(lambda pid=pid: not alive(pid))
 
 
 def alive(pid):

@@ -71,6 +71,11 @@ def dead():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def long():
+    """As a large model from a slow disk."""
+    time.sleep(1000)
+
+
 class StuckOnce:
     """Stands still the first time, and then no more."""
 

@@ -78,15 +78,15 @@ class WorkerPool:
         self._make, self._do, self._count, self._forked, self._say = make, do, count, forked, say
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[Worker] = []
-        self.nursery: Worker | None = None
+        self._nursery: Worker | None = None
         self._in_vain = 0
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ending = [*self._workers, *([self.nursery] if self.nursery else [])]
-        self._workers, self.nursery = [], None
+        ending = [*self._workers, *([self._nursery] if self._nursery else [])]
+        self._workers, self._nursery = [], None
         for one in ending:
             one.line.close()  # which ends whoever is at the other end
         for one in ending:
@@ -115,8 +115,8 @@ class WorkerPool:
         """
         self._fill()
         lines = {one.line: one for one in self._workers}
-        if self.nursery:
-            lines[self.nursery.line] = self.nursery
+        if self._nursery:
+            lines[self._nursery.line] = self._nursery
         for line in wait(list(lines), seconds):
             event = self._heard(lines[line])  # type: ignore[index]  # lines are all that is waited for
             if event:
@@ -124,10 +124,10 @@ class WorkerPool:
         yield from self._overdue()
 
     def _fill(self) -> None:
-        if self._forked and self.nursery is None:
-            self.nursery = self._started(nurse)
-        while len(self._workers) < self._count and (self.nursery is None or self.nursery.ready):
-            self._workers.append(self._forth() if self.nursery else self._started(work))
+        if self._forked and self._nursery is None:
+            self._nursery = self._started(nurse)
+        while len(self._workers) < self._count and (self._nursery is None or self._nursery.ready):
+            self._workers.append(self._forth() if self._nursery else self._started(work))
 
     def _started(self, target: Callable[..., None]) -> Worker:
         mine, theirs = self._context.Pipe()
@@ -141,10 +141,10 @@ class WorkerPool:
         """A worker out of the nursery; one that could not be asked for is one that dies at once."""
         from multiprocessing.reduction import send_handle
 
-        assert self.nursery is not None
+        assert self._nursery is not None
         mine, theirs = self._context.Pipe()
         with suppress(OSError):
-            send_handle(self.nursery.line, theirs.fileno(), self.nursery.pid)
+            send_handle(self._nursery.line, theirs.fileno(), self._nursery.pid)
         theirs.close()
         return Worker(mine)
 
@@ -159,7 +159,7 @@ class WorkerPool:
         if kind is Kind.BORN:
             worker.pid = content
         elif kind is Kind.READY:
-            worker.ready, self._in_vain = True, 0 if worker is not self.nursery else self._in_vain
+            worker.ready, self._in_vain = True, 0 if worker is not self._nursery else self._in_vain
         elif kind is Kind.DONE:
             worker.task = None
         return Event(worker, kind, content) if kind in (Kind.SIGN, Kind.DONE) else None
@@ -168,21 +168,21 @@ class WorkerPool:
         """After the death of a worker or the nursery. Raises `SteerAnomalyError` for too many that never began."""
         worker.line.close()
         if not worker.ready:
-            self._in_vain += self._count if worker is self.nursery else 1
+            self._in_vain += self._count if worker is self._nursery else 1
         if self._in_vain >= STARTS * self._count:
             raise SteerAnomalyError(
                 f"processes ended or stood still before they began, {STARTS} times in a row; what is done stays. Is "
                 f"there memory for {self._count} of them? Try fewer --workers"
             )
-        if worker is self.nursery:
-            self.nursery = None
+        if worker is self._nursery:
+            self._nursery = None
             return None
         self._workers.remove(worker)
         return Event(worker, Kind.DIED, worker.task)
 
     def _overdue(self) -> Iterator[Event]:
         """Ends who stands still, and tells of it."""
-        for one in [*self._workers, *([self.nursery] if self.nursery else [])]:
+        for one in [*self._workers, *([self._nursery] if self._nursery else [])]:
             limit = self._limit(one)
             if limit is None or time.monotonic() - one.seen < limit:
                 continue
@@ -203,8 +203,8 @@ class WorkerPool:
         elif one.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(one.pid, signal.SIGKILL)
-        elif self.nursery:  # it was never born: whatever it is, the next is not to come from the same place
-            self._kill(self.nursery)
+        elif self._nursery:  # it was never born: whatever it is, the next is not to come from the same place
+            self._kill(self._nursery)
 
 
 def _gone(process: BaseProcess | None) -> None:

@@ -11,12 +11,12 @@ import pickle
 import signal
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from anomaly.errors import SteerAnomalyError
@@ -44,7 +44,8 @@ def nurse(line: Connection, make: Make, do: Do) -> None:
     from multiprocessing.reduction import recv_handle
 
     _uninterrupted()
-    made = _loaded(line, make)
+    with _ending_with(line):
+        made = _loaded(line, make)
     gc.collect()
     gc.freeze()  # what is collected in a worker is copied there
     children: set[int] = set()
@@ -114,6 +115,25 @@ def _listen(line: Connection, tasks: SimpleQueue[Any]) -> None:
             tasks.put(line.recv())
     except (EOFError, OSError):
         os._exit(0)
+
+
+@contextmanager
+def _ending_with(line: Connection) -> Iterator[None]:
+    """While the nursery loads nothing is said to it: what can be read is the end. No thread is left afterwards."""
+    over = Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if line.poll(0.1):
+                os._exit(0)
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _loaded(line: Connection, make: Make) -> Any:
