@@ -77,7 +77,7 @@ class TrainSettings:
     steps: Positive = 500_000
     batch: Positive = 12  # images per step, over all processes together
     trainable: Literal["steering", "steering+text", "steering+trunk", "all"] = "steering"
-    text_rate: Share = 1.0  # of the learning rate, for a text tower that learns
+    text_rate: Number = 1.0  # of the learning rate, for a text tower that learns
     schedule: Schedule = field(default_factory=Schedule)
     betas: tuple[Number, ...] = (0.9, 0.999)
     weight_decay: Number = 0.1  # of cross-attention and head
