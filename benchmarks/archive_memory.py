@@ -80,17 +80,21 @@ def watched(process: subprocess.Popen, table: Path, images: int, seconds: float)
                 f"{done * images // shards:7} images {memory / 1e6:7.0f} MB {seconds_in:6.0f} s", flush=True
             )
     minutes = (time.monotonic() - began) / 60
-    known = [memory for done, memory in seen if done and memory]
+    rows = rows_of_a_shard(table, images)
+    # Not while it begins, nor while it ends.
+    seen = [(done, memory) for done, memory in seen if 0 < done * rows < images and memory]
+    last = len(list((table / "images").rglob("*.parquet"))) * rows
+    known = [memory for _, memory in seen]
     if len(known) < 5:
         raise SystemExit(f"too few figures; exit code {process.poll()}")
     fifth = max(1, len(known) // 5)
     early, late = statistics.median(known[fifth : 2 * fifth]), statistics.median(known[-fifth:])
-    done = min(images, seen[-1][0] * rows_of_a_shard(table, images))
-    print(f"{done} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)")
+    print(
+        f"{min(last, images)} of {images} images in {minutes:.0f} min; exit code {process.poll()} (None: ended early)"
+    )
     grown = late / early - 1
     print(f"second fifth {early / 1e6:.0f} MB, last fifth {late / 1e6:.0f} MB: {grown:+.1%}")
-    rows = rows_of_a_shard(table, images)
-    later = [(shards * rows / 1000, memory / 1e6) for shards, memory in seen if shards and memory][fifth:]
+    later = [(done * rows / 1000, memory / 1e6) for done, memory in seen[fifth:]]
     if len({thousands for thousands, _ in later}) > 1:
         print(f"growth {slope(later):+.2f} MB per 1,000 images")
 
