@@ -116,7 +116,10 @@ class LoadedModel:
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the three colours (0..1) that the trunk was trained with."""
-        from timm.data import resolve_data_config
+        data = getattr(self.steervit.trunk, "pretrained_cfg", {})
+        if "mean" in data and "std" in data:
+            return tuple(data["mean"]), tuple(data["std"])
+        from timm.data import resolve_data_config  # a second
 
         data = resolve_data_config({}, model=self.steervit.trunk)
         return tuple(data["mean"]), tuple(data["std"])

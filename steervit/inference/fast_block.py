@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import LayerScale, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,13 +50,15 @@ def _heads(attn: Any, x: Tensor, first: int, last: int) -> Any:
 
 def _mlp(mlp: Any, x: Tensor) -> Tensor:
     # Others have other activations, gates or norms.
-    plain = type(mlp) is Mlp and isinstance(mlp.act, nn.GELU) and isinstance(mlp.norm, nn.Identity)
+    plain = type(mlp).__name__ == "Mlp" and isinstance(mlp.act, nn.GELU) and isinstance(mlp.norm, nn.Identity)
     plain = plain and mlp.act.approximate == "none" and isinstance(mlp.fc1, nn.Linear)
     return feed_forward(x, mlp.fc1, mlp.fc2) if plain else mlp(x)
 
 
 def _add_scaled(x: Tensor, change: Tensor, scale: Any) -> Tensor:
-    return torch.addcmul(x, change, scale.gamma) if isinstance(scale, LayerScale) else x + scale(change)
+    return (
+        torch.addcmul(x, change, scale.gamma) if type(scale).__name__ == "LayerScale" else x + scale(change)
+    )
 
 
 def _attention_by_head(attn: Any, x: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from steervit.inference.ensemble import PromptBank, Segmentation, run_ensemble
@@ -41,7 +40,7 @@ class SteerViT(nn.Module):
 
     def __init__(
         self,
-        trunk: VisionTransformer,
+        trunk: Any,
         text_encoder: TextEncoder | None,
         connector: Connector,
         cross_attention: dict[int, GatedCrossAttention],

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steervit.modeling.roberta import read_tower
+
 MAX_TOKENS = 512
 
 
@@ -33,6 +35,8 @@ class TextEncoder(nn.Module):
 
         Raises OSError, as transformers does, when the files are neither here nor reachable.
         """
+        if (found := read_tower(Path(name_or_folder))) is not None:
+            return cls(*found)
         from transformers import RobertaModel, RobertaTokenizer
 
         name = str(name_or_folder)

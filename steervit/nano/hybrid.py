@@ -159,7 +159,7 @@ class HybridPatchEmbed(WhitenedPatchEmbed):
 def hybrid_trunk(image_size: int, **sizes: Any) -> Any:
     """`nano_trunk` with the hybrid patch embedding, untrained, the network's weights random."""
     trunk: Any = nano_trunk(image_size, patch_embed=HybridPatchEmbed, **sizes)
-    trunk.patch_embed.look_away()  # timm draws the weights of all linear layers anew
+    trunk.patch_embed.look_away()  # the transformer draws the weights of all linear layers anew
     return trunk
 
 

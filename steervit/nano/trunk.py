@@ -1,15 +1,13 @@
-"""nano's trunk: a small timm `VisionTransformer` whose patch embedding is the whitened filter bank."""
+"""nano's trunk: a small vision transformer whose patch embedding is the whitened filter bank."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from steervit.nano.filters import (
@@ -24,6 +22,7 @@ from steervit.nano.filters import (
     oddness,
     patch_features,
 )
+from steervit.nano.transformer import NanoTransformer
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class WhitenedPatchEmbed(nn.Module):
     """Images (B, 3, S, S) in 0..1 -> patch tokens (B, S*S/patch^2, D): fixed filters, then a small MLP and stem.
 
     The filters run in float32 whatever the precision of the rest, since whitening inverts a matrix.
-    Has the attributes that timm asks of a patch embedding.
+    Has the attributes of timm's patch embeddings.
     """
 
     mean: Tensor
@@ -142,23 +141,14 @@ def nano_trunk(
     heads: int = 3,
     mlp_ratio: float = 4.0,
     patch_embed: type[WhitenedPatchEmbed] = WhitenedPatchEmbed,
-) -> VisionTransformer:
+) -> NanoTransformer:
     """The trunk of `nano`, untrained. `image_size` is a multiple of `patch_size`, that one of 4 (pixels)."""
     if image_size % patch_size or patch_size % CELLS:
         raise ValueError(
             f"expected image_size a multiple of patch_size and patch_size one of {CELLS}, "
             f"got {image_size} and {patch_size}"
         )
-    trunk: Any = VisionTransformer(
-        img_size=image_size,
-        patch_size=patch_size,
-        embed_dim=width,
-        depth=depth,
-        num_heads=heads,
-        mlp_ratio=mlp_ratio,
-        num_classes=0,
-        embed_layer=patch_embed,
-    )
+    trunk = NanoTransformer(image_size, patch_size, width, depth, heads, mlp_ratio, patch_embed)
     trunk.pretrained_cfg = {
         "input_size": (3, image_size, image_size),
         "mean": (0.0, 0.0, 0.0),
