@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from anomaly.line.retention import Forgetting, Limits, forget
 
@@ -41,6 +42,20 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path):
     os.utime(tmp_path / "heatmaps" / ".0.part", (0, 0))
     forget([tmp_path / "heatmaps"], Limits(days=1))
     assert [file.name for file in (tmp_path / "heatmaps").iterdir()] == [".0.part"]
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path, monkeypatch):
+    fill(tmp_path, [9, 5, 0])
+    unlink = Path.unlink
+
+    def refused(path, missing_ok=False):
+        if path.stem == "0":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert forget([tmp_path / "heatmaps"], Limits(days=1)) == (1, 100)
+    assert left(tmp_path) == [0, 2]
 
 
 def test_forgetting_goes_on_beside_the_work(tmp_path):

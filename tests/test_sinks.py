@@ -242,6 +242,18 @@ def test_a_device_gets_a_coil_and_a_register():
             assert reader.read_coils(3, count=1).bits[0] is reject
             assert reader.read_holding_registers(5, count=2).registers == [code, count]
         assert reader.read_coils(2, count=1).bits[0] is False
+        sink.close()
+        sink = sink_of(f"modbus://127.0.0.1:{port}/1#coil=3&register=5&counter=6")  # after a restart
+        sink.deliver(message(verdict="failed"))
+        assert reader.read_holding_registers(5, count=2).registers == [4, 6]  # it goes on, so it is seen
+        reader.close()
+    with pytest.raises(SinkDown):
+        sink.deliver(message())
+    with modbus_device(port):  # switched on again, with a counter of its own
+        sink.deliver(message(verdict="ok"))
+        reader = ModbusTcpClient("127.0.0.1", port=port)
+        assert reader.connect()
+        assert reader.read_holding_registers(5, count=2).registers == [1, 1]
         reader.close()
         with pytest.raises(SinkRefused, match="refused"):
             post_to(f"modbus://127.0.0.1:{port}/1#coil=500")

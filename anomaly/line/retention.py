@@ -32,7 +32,10 @@ def forget(folders: Sequence[Path], limits: Limits) -> tuple[int, int]:
         old = limits.days is not None and now - changed > limits.days * 86_400
         if not old and (limits.size is None or left <= limits.size):
             break
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:  # of another user, or open in another program: the next one
+            continue
         left, count, freed = left - size, count + 1, freed + size
     return count, freed
 

@@ -1,7 +1,8 @@
 """`modbus://HOST[:PORT][/UNIT]#coil=0&register=0`: the last verdict for a PLC, over Modbus TCP.
 
 The coil is on for every part that is not ok. The holding register has the verdict: 1 ok, 2 defect, 3 unfit, 4 not
-judged. With `counter=N` register N counts verdicts, modulo 65536, and changes last, so two alike can be told apart.
+judged. With `counter=N` register N counts verdicts, modulo 65536, and changes last, so two alike can be told apart; it
+goes on from what the device has, also after a restart.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ class ModbusSink:
         self._unit = number_in({"unit": parts.path.strip("/") or "1"}, "unit", 1, 255)
         self._coil, self._register = (number_in(settings, name, 0, 65_535) for name in ("coil", "register"))
         self._counter = number_in(settings, "counter", 0, 65_535) if "counter" in settings else None
-        self._count = 0
         self._client: ModbusTcpClient | None = None
 
     def deliver(self, message: dict[str, Any]) -> None:
@@ -50,8 +50,9 @@ class ModbusSink:
             code = CODES.get(verdict, NOT_JUDGED)
             answers.append(client.write_register(self._register, code, device_id=self._unit))
             if self._counter is not None:
-                self._count = (self._count + 1) % 65_536
-                answers.append(client.write_register(self._counter, self._count, device_id=self._unit))
+                found = client.read_holding_registers(self._counter, count=1, device_id=self._unit)
+                count = 1 if found.isError() else (found.registers[0] + 1) % 65_536
+                answers.append(client.write_register(self._counter, count, device_id=self._unit))
         except (ModbusException, OSError) as error:
             self.close()
             raise SinkDown(f"lost {self._host}:{self._port} ({error})") from error
