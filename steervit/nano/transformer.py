@@ -104,7 +104,7 @@ class NanoTransformer(nn.Module):
 
     def _pos_embed(self, x: Tensor) -> Tensor:
         """Patch tokens (B, N, D) -> with the class token before them, and positions added, (B, 1 + N, D)."""
-        return torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], 1) + self.pos_embed
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """There is none to drop."""
