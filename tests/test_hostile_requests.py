@@ -75,9 +75,9 @@ def test_a_body_that_is_too_large_is_not_taken(service):
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (101, 100), (2**31 - 1, 2**31 - 1)])
 def test_a_pixel_bomb_is_refused_before_it_is_decoded(service, size):
-    before, began = len(left(service)), time.perf_counter()
+    before, began = len(left(service)), time.process_time()
     answer = service.post("/v1/inspect?object=a", content=bomb(*size), headers=RAW)
-    assert answer.status_code in (413, 422) and time.perf_counter() - began < 2
+    assert answer.status_code in (413, 422) and time.process_time() - began < 2
     assert len(left(service)) == before
 
 
