@@ -32,6 +32,15 @@ def test_features_and_lines_are_those_of_torch(pixels, patch, monkeypatch):
     assert np.allclose(found_lines, lines[0].numpy(), atol=2e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_stays_none(value):
+    pixels = image()
+    pixels[40, 50, 1] = value
+    with np.errstate(invalid="ignore"):
+        features, _ = host_patches(pixels, 12)
+    assert not np.isfinite(features[:, 25:75]).any()  # whitening mixes all filters
+
+
 def test_a_batch_goes_to_the_host_in_order():
     pixels = [image(seed=seed) for seed in (1, 2)]
     features, lines = filters.describe_patches(torch.cat([tensor(one) for one in pixels]), 12)

@@ -136,6 +136,8 @@ def _unmixing(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covariance = product(centred, centred.T) / centred.shape[1]
     std = np.sqrt(np.maximum(np.diagonal(covariance), 0))[:, None] + np.float32(1e-4)
     correlation = covariance / (std * std.T)
+    if not np.isfinite(correlation).all():  # what is no number stays none, and is no verdict later
+        return np.full_like(covariance, np.nan), std
     values, vectors = np.linalg.eigh(correlation.astype(np.float64) + EPSILON * np.eye(len(centred)))
     inverse = (vectors / np.sqrt(values)) @ vectors.T
     return inverse.astype(np.float32) / std.T, std
