@@ -3,7 +3,7 @@
     python benchmarks/evidence_weights.py ROOT=OBJECT [ROOT=OBJECT ...] [--shots 10] [--seeds 0,1,2] [--cache DIR]
 
 ROOT holds test/KIND/, ground_truth/KIND/ and perhaps train/good/; OBJECT is what the part is called. Maps are compared
-at 256 x 256 pixels, images by the mean of the top 0.1 % of their map. The mutual part is written plainly here, and
+at 256 x 256 pixels, images by the mean of the top 0.5 % of their map. The mutual part is written plainly here, and
 compares all images with all others: 50 images take about half a minute.
 """
 
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from anomaly.comparison import softened
+from anomaly.evidence.border_scale import bordered_scale
 from anomaly.evidence.descriptions import Description, content_hash
-from anomaly.evidence.mutual_scale import robust_scale
 from anomaly.evidence.references import MemoryBank, References, Subspace
-from anomaly.heatmaps import image_score
+from anomaly.heatmaps import TOP_IN_COMPANY, image_score
 from anomaly.inspector import Inspector
 from anomaly.metrics import PixelMetrics
 from anomaly.pictures.images import read_image
@@ -64,14 +65,19 @@ def mutual(seen: list[Description]) -> list[np.ndarray]:
 
 
 def z_scores(maps: list[np.ndarray], good: list[np.ndarray] | None = None) -> np.ndarray:
-    """Maps of a run on the robust scale of that run, or of good pictures' maps; (N, SIDE, SIDE)."""
-    scale = robust_scale(maps if good is None else good)
+    """Maps of a run on the robust scale of that run, or of good pictures' maps, with its border's; (N, SIDE, SIDE)."""
+    scale = bordered_scale(maps if good is None else good)
     return np.stack([cv2.resize(scale(one), (SIDE, SIDE)) for one in maps])
 
 
 def added(own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """What was recommended: text speaks for a defect and never against what company or references find odd."""
+    """Text speaks for a defect and never against what company or references find odd."""
     return np.maximum(own, 0) + others
+
+
+def shipped(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """As `Comparison.total` adds."""
+    return added(own, softened(others))
 
 
 def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
@@ -80,7 +86,11 @@ def figures(maps: np.ndarray, masks: list[np.ndarray | None]) -> list[float]:
     for one, mask in zip(maps, masks, strict=True):
         metrics.update(one.astype(np.float32), mask)
     result, labels = metrics.compute(), [mask is not None for mask in masks]
-    image = roc_auc_score(labels, [image_score(one) for one in maps]) if len(set(labels)) > 1 else np.nan
+    image = (
+        roc_auc_score(labels, [image_score(one, TOP_IN_COMPANY) for one in maps])
+        if len(set(labels)) > 1
+        else np.nan
+    )
     return [100 * float(value) for value in (result["auroc"], result["pro"], result["f1_max"], image)]
 
 
@@ -110,6 +120,7 @@ def company(pictures: Pictures) -> dict[str, np.ndarray]:
         "mutual": others,
         "larger of the two": np.maximum(own, others),
         "plain sum": own + others,
+        "shipped": shipped(own, others),
         "both above 0": np.maximum(own, 0) + np.maximum(others, 0),
         **{f"own + {weight:g} mutual": added(own, weight * others) for weight in WEIGHTS},
     }
@@ -123,6 +134,7 @@ def few(pictures: Pictures, good: Pictures, picked: np.ndarray) -> dict[str, np.
         references = References([good.seen[i] for i in picked], way)
         odd = np.stack([cv2.resize(references.oddness(one), (SIDE, SIDE)) for one in pictures.seen])
         maps |= {name: odd} | {f"own + {weight:g} {name}": added(own, weight * odd) for weight in WEIGHTS}
+    maps["shipped"] = shipped(own, maps["references"])
     return maps | {"references + subspace": maps["references"] + maps["subspace"]}
 
 
