@@ -20,6 +20,7 @@ import click
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
+from timm.layers import LayerScale
 
 from steervit.inference.cascade import SHARE
 
@@ -38,7 +39,10 @@ PROMPTS = [
 
 
 def random_model(trunk_name: str, resolution: int):
-    """A SteerViT with the published architecture and random weights: gates open, so that text matters."""
+    """A SteerViT with the published architecture and random weights: gates open, so that text matters.
+
+    Layer scales, which begin at 0.00001, are opened too: else no block would change anything.
+    """
     from transformers import RobertaConfig, RobertaModel
 
     from steervit.modeling.text import TextEncoder
@@ -61,6 +65,10 @@ def random_model(trunk_name: str, resolution: int):
     without_pooling(model.trunk)
     for layer in model.cross_attention.values():
         torch.nn.init.constant_(layer.attn_gate, 0.5)
+    for block in model.trunk.blocks:
+        for scale in (block.ls1, block.ls2):
+            if isinstance(scale, LayerScale):
+                torch.nn.init.constant_(scale.gamma, 0.5)
     torch.nn.init.normal_(model.head.weight, std=0.05)
     return model.eval().requires_grad_(False)
 
