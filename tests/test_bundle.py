@@ -125,6 +125,31 @@ def test_a_bundle_scores_as_its_original(which, request):
 
 
 @pytest.mark.slow
+def test_odd_pictures_are_said_the_same_of(nano, tmp_path):
+    inspector, out, _ = nano
+    plate = Image.fromarray(part(9, scratched=True))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    plate.save(tmp_path / "turned.jpg", exif=turned)
+    Image.fromarray(part(9)[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    clear = plate.convert("RGBA")
+    clear.putalpha(Image.fromarray(part(10)[..., 0]))
+    clear.save(tmp_path / "clear.png")
+    plate.resize((1, 1)).save(tmp_path / "one.png")
+    plate.resize((900, 7)).save(tmp_path / "wide.png")
+    Image.new("RGB", (60, 60)).save(tmp_path / "black.png")
+    paths = sorted(tmp_path.iterdir())
+    bundled = Inspector(out)
+    theirs = inspector.inspect_batch(paths, "metal plate")
+    for path, mine, original in zip(paths, bundled.inspect_batch(paths), theirs, strict=True):
+        assert mine.heatmap.shape == original.heatmap.shape, path.name
+        assert (mine.verdict, mine.score) == (original.verdict, pytest.approx(original.score, abs=1e-4)), (
+            path.name
+        )
+        assert len(mine.regions) == len(original.regions), path.name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("which", ["nano", "tiny"])
 def test_any_number_of_tiles_at_a_time(which, batch, request):
