@@ -87,7 +87,7 @@ def counted(inspector: Inspector) -> float:
         PatchGraph(model.steervit, *model.normalisation),
         PromptGraph(model.steervit, model.bank(PART)),
     )
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without, products are oneDNN's: not counted
         steer(look(torch.from_numpy(tiles_of(inspector, 1))))
     return float(counter.get_total_flops())
 
