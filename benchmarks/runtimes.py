@@ -87,7 +87,8 @@ def counted(inspector: Inspector) -> float:
         PatchGraph(model.steervit, *model.normalisation),
         PromptGraph(model.steervit, model.bank(PART)),
     )
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without, products are oneDNN's: not counted
+    # With gradients, since without them products are oneDNN's own, which are not counted.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         steer(look(torch.from_numpy(tiles_of(inspector, 1))))
     return float(counter.get_total_flops())
 
