@@ -3,24 +3,14 @@
 import shutil
 
 import pytest
-from drawn_archive import draw, examiner, listed, rows_of
+from drawn_archive import draw, finish, listed, rows_of
 
 from anomaly.archive import lance_copy
 from anomaly.archive.columns import SCHEMA
-from anomaly.archive.manifest import read_shard
 from anomaly.archive.retrying import reopen
-from anomaly.archive.table import ArchiveError, close, commit, committed
+from anomaly.archive.table import ArchiveError
 
 lance = pytest.importorskip("lance")
-
-
-def finish(place, manifest):
-    """What the local engine does, in this process."""
-    for chapter in range(len(manifest.chapters)):
-        for shard in manifest.shards(chapter):
-            if shard.name not in committed(place, chapter):
-                commit(place, shard, list(examiner().rows(read_shard(place, shard))))
-        close(place, chapter)
 
 
 @pytest.fixture

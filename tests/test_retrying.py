@@ -1,12 +1,10 @@
 """Errors are taken out so that they are done again, and what was stopped meanwhile is gone through by the next run."""
 
 import pytest
-from drawn_archive import draw, examiner, listed, rows_of
+from drawn_archive import draw, finish, listed, rows_of
 from pyarrow import parquet
 
 from anomaly.archive import retrying
-from anomaly.archive.manifest import read_shard
-from anomaly.archive.table import close, commit
 
 
 @pytest.fixture
@@ -16,10 +14,7 @@ def place(tmp_path):
     for name in ("0020.png", "0030.png"):
         (tmp_path / "img" / name).write_bytes(b"no picture")
     place, manifest = listed(tmp_path / "img", tmp_path / "t", chapter=16)
-    for chapter in range(len(manifest.chapters)):
-        for shard in manifest.shards(chapter):
-            commit(place, shard, list(examiner().rows(read_shard(place, shard))))
-        close(place, chapter)
+    finish(place, manifest)
     return place
 
 
