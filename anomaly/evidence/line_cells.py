@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from steervit.nano.host_filters import CELLS as CELLS
 from steervit.nano.host_filters import patch_means
 
-CELLS = 4  # along each side of a patch
 LIMIT = 20.0  # of the sum of z-scores: one black line is not to outweigh everything else
 ORDINARY = 4.0  # what the grain of an even surface reaches here and there: only more speaks for a defect
 

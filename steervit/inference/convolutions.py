@@ -14,6 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels before and after a side of an image, padded as TensorFlow does: the odd one after."""
+    missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return missing // 2, missing - missing // 2
+
+
 @dataclass(frozen=True)
 class FoldedConvolution:
     """A convolution and its batch norm in one, clipped to 0..6 or not. `same` pads as TensorFlow does."""
@@ -55,17 +61,13 @@ class FoldedConvolution:
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W), best with channels innermost -> (B, C', H', W')."""
         if self.same:
-            (top, bottom), (left, right) = (self._around(side) for side in x.shape[2:])
+            kernel, stride = self.weight.shape[-1], self.stride[0]
+            (top, bottom), (left, right) = (same_padding(side, kernel, stride) for side in x.shape[2:])
             x = F.pad(x, (left, right, top, bottom))
         then, limits = ("hardtanh", [0.0, 6.0]) if self.clipped else ("none", [])
         return torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, self.padding, self.stride, (1, 1), self.groups, then, limits, ""
         )
-
-    def _around(self, side: int) -> tuple[int, int]:
-        kernel, stride = self.weight.shape[-1], self.stride[0]
-        missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-        return missing // 2, missing - missing // 2
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from steervit.nano.host_filters import (
 from steervit.nano.host_filters import FEATURES as FEATURES
 from steervit.nano.ridges import ridges
 
-STRIP = 5_000  # pixels
 CHANNELS = POOLED + FINE  # all cells of a patch share the last ones
 
 
@@ -49,9 +48,6 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 def _weighted(x: Tensor, half: Sequence[float], dim: int) -> Tensor:
     # Shifted sums: on a CPU twice as fast as a convolution, which has no use for one channel in and one out.
     radius = len(half) - 1
-    if torch.compiler.is_exporting():  # other runtimes would write every sum to memory
-        kernel = x.new_tensor([*half[:0:-1], *half]).view((1, 1, 1, -1) if dim == 3 else (1, 1, -1, 1))
-        return F.conv2d(x, kernel.expand(x.shape[1], -1, -1, -1), groups=x.shape[1])
     size = x.shape[dim] - 2 * radius
     total = x.narrow(dim, radius, size) * half[0]
     for distance in range(1, radius + 1):
@@ -70,9 +66,6 @@ def _sobel(g: Tensor) -> Tensor:
 
 def _widest(x: Tensor, size: int, dim: int) -> Tensor:
     # Largest value within `size` (odd) pixels along `dim`, by doubling: pooling compares every pixel anew.
-    if torch.compiler.is_exporting():
-        sides = (1, size) if dim == 3 else (size, 1)
-        return F.max_pool2d(x, sides, stride=1, padding=(sides[0] // 2, sides[1] // 2))
     pad = [0, 0, 0, 0]
     pad[2 * (3 - dim)] = pad[2 * (3 - dim) + 1] = size // 2
     x, reach = F.pad(x, pad, value=float("-inf")), 1
@@ -105,10 +98,7 @@ def filter_bank(images: Tensor) -> Tensor:
     blobs = [blurred[a] - blurred[b] for a, b in ((1, 2), (2, 4), (4, 8), (2, 20))]
     contrast = both[:, 1:] - gaussian_blur(opponents, 10)
     hats = [_hats(gaussian_blur(grey, 0.7), 5), _hats(blurred[1], 11)]
-    found = [colours, *edges, *blobs, contrast, *hats, ridges(grey)]
-    if torch.compiler.is_exporting():  # else a runtime may keep channels innermost, which no later step wants
-        return torch.cat([one.flatten(2) for one in found], 1).unflatten(2, images.shape[2:])
-    return torch.cat(found, 1)
+    return torch.cat([colours, *edges, *blobs, contrast, *hats, ridges(grey)], 1)
 
 
 def inverse_square_root(matrix: Tensor, steps: int = 18) -> Tensor:
@@ -174,28 +164,17 @@ def describe_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
     lines = responses[:, OTHERS:].clone()
     mean = responses.mean((2, 3), keepdim=True)
     unmix, std = unmixing(responses.sub_(mean).flatten(2))
-    lengths, odd_means, odd_peaks, cells = [], [], [], []
-    for strip in responses.split(_strip_height(images, patch), 2):
-        white = (unmix @ strip.flatten(2)).view_as(strip)
-        lengths.append(white.square().mean(1, keepdim=True).sqrt())
-        odd = white.abs_()
-        odd_means.append(patch_means(odd, patch))
-        odd_peaks.append(patch_peaks(odd, patch))
-        cells.append(patch_means(strip, patch // CELLS))
-    length, odd_mean, odd_peak, cell = (torch.cat(s, 2) for s in (lengths, odd_means, odd_peaks, cells))
+    white = (unmix @ responses.flatten(2)).view_as(responses)
+    length = white.square().mean(1, keepdim=True).sqrt()
+    odd = white.abs_()
+    odd_mean, odd_peak = patch_means(odd, patch), patch_peaks(odd, patch)
+    cell = patch_means(responses, patch // CELLS)
     return _features(length, odd_mean, odd_peak, cell, unmix, mean, std[..., None]), lines
 
 
 def on_host(images: Tensor) -> bool:
     """Whether the filters run by NumPy and OpenCV (`host_filters`), which a processor does faster than torch."""
-    return images.device.type == "cpu" and not images.requires_grad and not torch.compiler.is_exporting()
-
-
-def _strip_height(images: Tensor, patch: int) -> int:
-    # Rows of patches whose responses stay in a core's cache from one step to the next.
-    if images.device.type != "cpu" or torch.compiler.is_exporting():
-        return images.shape[2]
-    return patch * max(1, STRIP // (patch * images.shape[3] * len(images)))
+    return images.device.type == "cpu" and not images.requires_grad
 
 
 def _features(

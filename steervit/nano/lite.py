@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steervit.inference.convolutions import same_padding
+
 EPS = 1e-3  # of batch norms
 # Kernel, stride of the first block, channels, blocks of each stage after the first, whose blocks do not widen.
 STAGES = ((3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3), (5, 1, 112, 3))
@@ -19,9 +21,9 @@ class Conv2dSame(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
-        (height, width), kernel, stride = input.shape[2:], self.kernel_size[0], self.stride[0]
-        down, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (height, width))
-        padded = F.pad(input, (right // 2, right - right // 2, down // 2, down - down // 2))
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        down, right = (same_padding(side, kernel, stride) for side in input.shape[2:])
+        padded = F.pad(input, (*right, *down))
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
