@@ -211,7 +211,7 @@ def test_help_stands_in_sections_and_gives_defaults_as_numbers():
     assert places == sorted(places)
     words = " ".join(said.split())
     assert "the model's]" not in words
-    for default in ("nano 0.4, others 0", "nano sigmoid, others softmax", "nano 0.9592", "nano 3, others 0"):
+    for default in ("nano 0.3, others 0", "nano sigmoid, others softmax", "nano 0.9205", "nano 3, others 0"):
         assert f"[default: {default}" in words
     assert all(f" {code} " in words for code in (130, 70, 2, 1, 4, 3, 0))
 

@@ -39,7 +39,13 @@ def test_a_shipped_recipe_heads_itself_and_comes_back_from_its_own_text(name, tm
 def test_every_wanted_recipe_is_there_and_none_is_called_like_a_command():
     trunks = {"dinov2-base", "dinov2-base-released", "dinov2-small", "dinov2-large"}
     trunks |= {"siglip-base", "siglip2-base", "mae-base"}
-    wanted = {f"steervit-{trunk}" for trunk in trunks} | {"nano", "nano-words", "nano-eyes", "smoke"}
+    wanted = {f"steervit-{trunk}" for trunk in trunks} | {
+        "nano",
+        "nano-words",
+        "nano-eyes",
+        "nano-surfaces",
+        "smoke",
+    }
     parts = ("gated-ffn", "ungated", "linear-projector", "late-fusion", "pointing", "roberta-base")
     wanted |= {f"ablation-{part}" for part in (*parts, "data-25", "data-50", "data-100")}
     assert set(NAMES) == wanted
@@ -60,7 +66,7 @@ def test_paper_and_released_schedule_are_those_of_the_sources():
         assert one.validate_every == 3_600
 
 
-@pytest.mark.parametrize("name", ["nano-eyes"])
+@pytest.mark.parametrize("name", ["nano-surfaces"])
 def test_a_model_of_the_last_recipe_is_inspected_with_as_the_one_that_ships(name, tmp_path):
     from anomaly.decision.threshold import read_defaults
     from steervit.weights.catalogue import NANO

@@ -15,7 +15,7 @@ from .scene import Scene, render_scene
 from .vocabulary import surface_name
 
 GOOD_SHARE = 0.3
-LINE_SHARE = 0.25
+LINE_SHARE = 0.5
 SMALLEST = 60  # pixels of an area; lines may be as few as 20
 LARGEST = 0.42  # share of the image
 SEEN = 0.035  # mean change of the strongest channel from which people see an area
@@ -111,12 +111,12 @@ def _exchanged(rng: Rng, image: Array, area: Array, photos: PhotoSource | None) 
 
 
 def _line(rng: Rng, size: int) -> Array:
-    """One to three wandering lines one to four pixels wide, 0..1."""
+    """One to three wandering lines of 0.6 to 4 pixels' width, 0..1."""
     drawn = np.zeros((size, size), np.float32)
     x, y = rng.uniform(0.1, 0.9, 2) * size
     for _ in range(int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))):
         length, wander = size * log_uniform(rng, 0.08, 0.9), pick(rng, (0.02, 0.2, 0.45))
-        width = log_uniform(rng, 0.7, 4)
+        width = log_uniform(rng, 0.6, 4)
         drawn = np.maximum(drawn, stroke(size, path(rng, x, y, length, wander), width, chance(rng, 0.5)))
     return blur(drawn, rng.uniform(0.3, 0.9))
 
@@ -124,5 +124,5 @@ def _line(rng: Rng, size: int) -> Array:
 def _cut(rng: Rng, image: Array, area: Array) -> tuple[str, Array]:
     """The lines, three times in four darker than what they cross."""
     dark = chance(rng, 0.75)
-    tone = image * rng.uniform(0.15, 0.75) if dark else image + (1 - image) * rng.uniform(0.2, 0.8)
+    tone = image * rng.uniform(0.15, 0.85) if dark else image + (1 - image) * rng.uniform(0.15, 0.8)
     return "crack" if dark else "scratch", mix(image, tone.astype(np.float32), area)
