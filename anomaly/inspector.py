@@ -39,6 +39,7 @@ from anomaly.decision.threshold import OperatingPoint, valid_point, with_given
 from anomaly.decision.verdict import Judge, judge_of
 from anomaly.errors import NotJudged, SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY
+from anomaly.guided import follow, follow_sum
 from anomaly.inspection import Inspection
 from anomaly.model_files import FoundModel, find_model
 from anomaly.observation import Observation
@@ -71,7 +72,8 @@ class Inspector:
     `activation`, `smooth` (Gaussian sigma in pixels of the model's image) and `scales` (such as "1,2": whole
     image and 2 x 2 tiles, averaged) default to what the model ships with, as do `threshold`, `mask_threshold`,
     `self_similarity`, the weight of how unlike the rest of its image each patch is, and `dark_lines`, that of lines
-    darker than their surroundings (cracks, cuts, gaps), both in logits per z-score.
+    darker than their surroundings (cracks, cuts, gaps), both in logits per z-score, and `guided`, how far around a
+    pixel the map is fitted to the picture (px of the model's image; 0: not at all), see `anomaly.guided`.
     `references` are good pictures of the part to compare with; with `mutual` the pictures of `inspect_set` are
     compared with each other. Maps are then sums of z-scores, see `comparison`, and `activation` is "logit".
     `roi` and `ignore` say which pixels count, see `roi.Roi.of`: `auto` for the part against an even background, a box
@@ -92,6 +94,7 @@ class Inspector:
         scales: str | None = None,
         self_similarity: float | None = None,
         dark_lines: float | None = None,
+        guided: float | None = None,
         threshold: float | None = None,
         mask_threshold: float | None = None,
         device: str | None = None,
@@ -120,10 +123,11 @@ class Inspector:
         self.record = self._found.record
         given = {
             "activation": activation or None, "smooth": smooth, "scales": scales or None,
-            "self_similarity": self_similarity, "dark_lines": dark_lines,
+            "self_similarity": self_similarity, "dark_lines": dark_lines, "guided": guided,
         }  # fmt: skip
         maps = asdict(self._found.defaults)
         maps |= {name: value for name, value in given.items() if value is not None}
+        maps["guided"] = maps["guided"] or None  # what is off is no setting
         self.description = maps.pop("description")  # the word for what describes pictures
         self._seen_by = SEEN_BY["eyes" if self.description == "eyes" else "tokens"]
         self.mutual = mutual
@@ -314,14 +318,19 @@ class Inspector:
             inside = self.roi.inside(observation.size_hw, observation.part)
         except NoRoi as error:
             return NotJudged(str(error))
+        counting = smaller(inside, observation.seen_hw)
         small, score = heatmaps.scored(
             heatmaps.resize(own, observation.seen_hw),
             self.settings.smooth,
-            smaller(inside, observation.seen_hw),
+            counting,
             heatmaps.TOP_FRACTION if compared is None else heatmaps.TOP_IN_COMPANY,
         )
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged("the model gave values that are not finite for this image")
+        if self.settings.guided:
+            assert observation.picture is not None  # under these settings every observation has one
+            followed = follow if compared is None else follow_sum
+            small = followed(small, observation.picture, self.settings.guided, counting)
         heatmap = filled(heatmaps.resize(small, observation.size_hw), inside)
         scored = self._scored(heatmap, score, observation, seen)
         found = self.judge.judged(scored)

@@ -1,4 +1,4 @@
-"""What the model says of one image alone. A verdict takes more: smoothing, company, a threshold."""
+"""What the model says of one image alone. A verdict takes more: smoothing, edges, company, a threshold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Observation:
     picture. `size_hw` is the image's own size, `object` the part's name as the prompts have it, `evidence` what spoke
     for a defect besides the text, by name, in z-scores of this image, each at a size of its own. `description` is
     what the picture's patches look like, where pictures are compared; `look` is what the gate asks for, `part` where
-    the part is (bool, any size; None where that is not asked, or cannot be told).
+    the part is (bool, any size; None where that is not asked, or cannot be told); `picture` is what its map is to
+    follow, RGB uint8 of `seen_hw` pixels, None where it follows nothing.
     """
 
     own: np.ndarray
@@ -30,3 +31,4 @@ class Observation:
     description: Description | None = None
     look: Look | None = None
     part: np.ndarray | None = None
+    picture: np.ndarray | None = None

@@ -17,6 +17,7 @@ from anomaly import heatmaps
 from anomaly.decision.gate import look
 from anomaly.evidence.protocol import Describer, Evidence, Found, Seen
 from anomaly.observation import Observation
+from anomaly.pictures.sizes import picture_at
 from anomaly.settings import InspectionSettings
 from anomaly.tiles import Tiling, parse_scales
 
@@ -93,6 +94,7 @@ class Observer:
                 each,
                 descriptions[i],
                 looks[i],
+                picture=self._picture(image, seen),
             )
             for i, image in enumerate(images)
         ]
@@ -122,6 +124,10 @@ class Observer:
                 logits = heatmaps.added(logits, weight * parts[name], contrast)
         one = heatmaps.average(heatmaps.activate(logits, self.settings.activation), contrast)
         return one, parts
+
+    def _picture(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray | None:
+        """The picture at `seen` (height, width) pixels, where its map is to follow it."""
+        return picture_at(image, seen) if self.settings.guided else None
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:
         (h, w), patch = tiling.canvas, self.model.image_size[0] // self.model.grid_size[0]

@@ -22,11 +22,12 @@ class InspectionSettings:
 
     `model` is a name, `hashes` the SHA-256 of each of its files by part. `prompts` and `contrast` hold `{object}`.
     `omega` scales the text's influence; `activation`, `smooth` (px of the model's image) and `scales` make the
-    heatmap; `self_similarity` and `dark_lines` are weights in logits per z-score; `image_size` is height and width
-    in px; `company` says what else a picture is compared with, None when it is judged alone; `roi` and `ignore` which
-    pixels count and which do not, None for all and for none (see `roi.Roi.name`). `ensemble` says how the prompts
-    share their passes: None exactly, "fused" as one, "cascade" one by one where that map is highest
-    (`steervit.inference.ensemble.PromptBank`).
+    heatmap; `guided` is the half side, in the same px, of the windows in which it follows the picture, None for a map
+    that does not (`anomaly.guided`); `self_similarity` and `dark_lines` are weights in logits per z-score; `image_size`
+    is height and width in px; `company` says what else a picture is compared with, None when it is judged alone;
+    `roi` and `ignore` which pixels count and which do not, None for all and for none (see `roi.Roi.name`). `ensemble`
+    says how the prompts share their passes: None exactly, "fused" as one, "cascade" one by one where that map is
+    highest (`steervit.inference.ensemble.PromptBank`).
     """
 
     model: str
@@ -45,6 +46,7 @@ class InspectionSettings:
     roi: str | None = None
     ignore: str | None = None
     ensemble: str | None = None
+    guided: float | None = None
 
     @cached_property
     def hash(self) -> str:

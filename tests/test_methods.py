@@ -221,3 +221,12 @@ def test_smoothing_belongs_to_the_settings():
 
 def test_padim_class_says_what_it_is():
     assert Padim.needs_good and not MedianColour.needs_good
+
+
+def test_a_map_of_a_baseline_follows_its_picture_where_that_is_asked():
+    method = MedianColour(Asked(DEFAULT))
+    plain, follows = (MethodInspector(method, 3, guided=radius) for radius in (0, 8))
+    assert "guided" not in plain.describe() and follows.describe()["guided"] == 8
+    assert plain.describe()["settings_hash"] != follows.describe()["settings_hash"]
+    (before,), (after,) = (one.inspect_batch([stained()], "x") for one in (plain, follows))
+    assert before.score == after.score and not np.allclose(before.heatmap, after.heatmap)

@@ -21,7 +21,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash
 from anomaly.evidence.protocol import Describer, Evidence, Seen
 from anomaly.evidence.whitening import whitened
-from anomaly.pictures.grey import grey_at
+from anomaly.pictures.sizes import grey_at
 from anomaly.tiles import Tiling
 from steervit.nano.squash import squashed
 

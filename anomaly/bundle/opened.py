@@ -93,7 +93,7 @@ class OpenedBundle:
         record = ModelRecord(**manifest.model, hashes=dict(settings.hashes), card=self._card())
         maps = MapSettings(
             settings.activation, settings.smooth, settings.scales, settings.self_similarity, settings.dark_lines,
-            manifest.description,
+            settings.guided or 0.0, manifest.description,
         )  # fmt: skip
         point = None
         if manifest.point:  # `settings` says whether it was measured with what the bundle scores with

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anomaly.methods.method_inspector import MethodInspector
 
 # Options of an inspection that a baseline understands.
-TAKEN = ("prompt_set", "texts", "omega", "smooth", "references", "model", "trunk", "text_encoder", "device",
+TAKEN = ("prompt_set", "texts", "omega", "smooth", "guided", "references", "model", "trunk", "text_encoder", "device",
          "batch_size", "threads")  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def make_method_inspector(context: click.Context, name: str, options: dict[str, 
         click.echo(f"note: {notice}", err=True)
     named = {key: options[key] for key in ("model", "trunk", "text_encoder", "device", "omega")}
     device = str(usable_device(options["device"], options["model"]))
-    made = MethodInspector(kind(Asked(chosen, **named)), options["smooth"], device)
+    made = MethodInspector(kind(Asked(chosen, **named)), options["smooth"], device, options["guided"])
     if not options["references"]:
         return made
     given = inspection.read_references(options["references"])

@@ -69,6 +69,8 @@ _OPTIONS = (
           help="From the model's logits to heatmap values."),
     asked("--smooth", type=click.FloatRange(0, 100), metavar="SIGMA", setting="smooth",
           help="Gaussian smoothing, in pixels of the model's image."),
+    asked("--guided", type=click.FloatRange(0, 1000), metavar="RADIUS", setting="guided",
+          help="How far around a pixel the heatmap is fitted to the picture, in pixels of the model's image; 0: not."),
     asked("--ensemble", type=click.Choice(["exact", "cascade", "fused"]), default="exact", show_default=True,
           help="fused: all prompts in one pass, faster with nearly the same maps; cascade: then each prompt where that "
           "map is highest (docs/speed.md)."),

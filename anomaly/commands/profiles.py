@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 FIXED = {
     "part": "--object", "prompt_set": "--prompts", "texts": "--prompt", "scales": "--scales", "tiles": "--tiles",
     "omega": "--omega", "self_similarity": "--self-similarity", "dark_lines": "--dark-lines",
-    "activation": "--activation", "smooth": "--smooth", "mutual": "--mutual", "references": "--references",
+    "activation": "--activation", "smooth": "--smooth", "guided": "--guided",
+    "mutual": "--mutual", "references": "--references",
     "threshold": "--threshold", "mask_threshold": "--mask-threshold", "precision": "--precision",
     "ensemble": "--ensemble",
     "roi": "--roi", "ignore": "--ignore", "min_area": "--min-area", "min_size": "--min-size",

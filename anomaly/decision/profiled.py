@@ -32,6 +32,7 @@ def arguments_of(profile: Profile, model: Any = None) -> dict[str, Any]:
     settings = settings_of(profile)
     contents = profile.provenance.references
     return {name: getattr(settings, name) for name in FREE} | {
+        "guided": settings.guided or 0.0,  # none, and not what the model comes with
         "model": model or profile.model,
         "prompts": PromptSet("the profile's", settings.prompts, settings.contrast),
         "references": references_of(profile) if contents else (),

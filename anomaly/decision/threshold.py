@@ -47,11 +47,12 @@ class MapSettings:
     scales: str = "1"
     self_similarity: float = 0.0
     dark_lines: float = 0.0
+    guided: float = 0.0
     description: str = "tokens"
 
 
 # Settings of an `Inspector` that add nothing to what the text says: for asking whether a model listens.
-TEXT_ALONE: dict[str, Any] = {"smooth": 0.0, "self_similarity": 0.0, "dark_lines": 0.0}
+TEXT_ALONE: dict[str, Any] = {"smooth": 0.0, "self_similarity": 0.0, "dark_lines": 0.0, "guided": 0.0}
 
 
 def read_defaults(folder: Path) -> tuple[MapSettings, OperatingPoint | None]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from anomaly.evidence.line_cells import CELLS, LIMIT, ORDINARY, line_cells
 from anomaly.evidence.protocol import Seen
-from anomaly.pictures.grey import grey_at
+from anomaly.pictures.sizes import grey_at
 from steervit.nano.ridges import LINES, ridges
 
 

@@ -15,20 +15,25 @@ import numpy as np
 from anomaly import heatmaps
 from anomaly.comparison import ReferenceSet
 from anomaly.errors import NotJudged, SteerAnomalyError
+from anomaly.guided import follow
 from anomaly.inspection import Inspection
 from anomaly.methods.method import Method
+from anomaly.pictures.sizes import picture_at
 
 
 class MethodInspector:
-    """Maps and scores by `method`. `smooth` (sigma in px) in place of the method's own.
+    """Maps and scores by `method`. `smooth` (sigma in px) in place of the method's own; with `guided` (px) maps follow
+    their pictures, as `anomaly.guided.follow` has it, which none does by itself.
 
     Good pictures are learned once for each part, in whichever thread asks first.
     """
 
     mutual = False
 
-    def __init__(self, method: Method, smooth: float | None = None, device: str = "cpu") -> None:
-        self.method, self.device = method, device
+    def __init__(
+        self, method: Method, smooth: float | None = None, device: str = "cpu", guided: float | None = None
+    ) -> None:
+        self.method, self.device, self.guided = method, device, guided or None
         self.smooth = method.smooth if smooth is None else smooth
         self.references = ReferenceSet()
         self._fitted: dict[str, Method] = {}
@@ -46,6 +51,8 @@ class MethodInspector:
             "weights": model,
             "model": named,
         }
+        if self.guided:
+            settings["guided"] = self.guided
         if len(self.references):
             settings["company"] = f"{len(self.references)} references {self.references.hash[:16]}"
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -101,6 +108,8 @@ class MethodInspector:
             score = float(small.max()) if method.peak else heatmaps.image_score(small)
         if not (np.isfinite(score) and np.isfinite(small).all()):
             return NotJudged(f"{method.name} gave values that are not finite for this image")
+        if self.guided:
+            small = follow(small, picture_at(image, found.seen_hw), self.guided)
         heatmap = heatmaps.resize(small, image.shape[:2])
         milliseconds = (time.perf_counter() - began) * 1000
         mask = np.zeros(heatmap.shape, bool)
