@@ -18,7 +18,7 @@ import numpy as np
 
 STEP = 4  # pixels along a side of a cell
 RIDGE = 1e-4  # added to the guide's variances (values 0..1): fainter differences than 2 or 3 of 255 decide nothing
-BLUR = 1.5  # sigma in px of the guide's colours: no edge follows the noise
+BLUR = 2.0  # sigma in px of the guide's colours: no edge follows the noise
 ROUGH, SPREAD, GAIN = 2.0, 2.0, 2.0  # sigma in px that a pixel is compared with, and over which; its weight
 TINY = 1e-12
 

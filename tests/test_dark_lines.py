@@ -52,7 +52,7 @@ def test_exposure_and_contrast_do_not_matter():
 
 def test_the_tool_adds_them_finer_than_a_patch_and_says_so():
     image, rows = cracked()
-    plain, more = (Inspector(dark_lines=w, smooth=0, activation="logit") for w in (0.0, 2.0))
+    plain, more = (Inspector(dark_lines=w, smooth=0, guided=0, activation="logit") for w in (0.0, 2.0))
     assert more.describe()["dark_lines"] == 2.0 and more.point is None
     added = more.inspect(image).heatmap - plain.inspect(image).heatmap
     expected = cv2.resize(2 * line_scores(image, (384, 384), (128, 128)), (384, 384))
