@@ -93,15 +93,13 @@ class _Means:
     def __init__(self, shape: tuple[int, ...], cells: int, inside: np.ndarray | None) -> None:
         self._size, self._cells = (-(-shape[1] // STEP), -(-shape[0] // STEP)), cells
         self._weight = None if inside is None else inside.astype(np.float32)
-        self._total = None if self._weight is None else np.maximum(self._sum(self._weight), TINY)
+        self._share = 1.0 if self._weight is None else np.maximum(self._mean(self._weight), TINY)
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """The means of `values`, float32 (H, W)."""
-        if self._weight is None or self._total is None:
-            return self._sum(values)
-        return self._sum(values * self._weight) / self._total
+        return self._mean(values if self._weight is None else values * self._weight) / self._share
 
-    def _sum(self, values: np.ndarray) -> np.ndarray:
+    def _mean(self, values: np.ndarray) -> np.ndarray:
         small = cv2.resize(values, self._size, interpolation=cv2.INTER_AREA)
         return cv2.blur(small, _box(self._cells))
 

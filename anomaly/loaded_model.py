@@ -21,9 +21,9 @@ from anomaly.evidence.describers import EyesDescriber, TokenDescriber
 from anomaly.evidence.protocol import Describer, Evidence
 from anomaly.evidence.self_similarity import self_similarity
 from anomaly.model_files import FoundModel
+from anomaly.pictures.sizes import picture_at
 from anomaly.prompts import PromptSet
 from anomaly.settings import InspectionSettings
-from anomaly.tiles import Tiling
 
 if TYPE_CHECKING:
     from steervit import SteerViT
@@ -97,7 +97,7 @@ class LoadedModel:
 
     def squashed(self, image: np.ndarray) -> torch.Tensor:
         """An image as the model takes it whole, (1, 3, S, S)."""
-        return self.pixels(Tiling(1, 1, (1, 1)).cut(image, self.image_size))
+        return self.pixels(picture_at(image, self.image_size)[None])
 
     def bank(self, object: str) -> PromptBank:
         """The prompts of the part called `object`, encoded once."""

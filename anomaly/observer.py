@@ -75,8 +75,11 @@ class Observer:
         began = time.perf_counter()
         maps: list[list[np.ndarray]] = [[] for _ in images]
         evidence: list[dict[str, np.ndarray]] = [{} for _ in images]
+        whole: dict[int, np.ndarray] = {}
         for tiling in self.tilings:
-            for i, found in enumerate(self._segmented(images, tiling, object)):
+            for i, (tiles, found) in enumerate(self._segmented(images, tiling, object)):
+                if len(tiles) == 1:
+                    whole[i] = tiles[0]
                 one, parts = self._map(Seen(images[i], tiling, found, self._working_size(tiling)))
                 maps[i].append(one)
                 evidence[i] = evidence[i] or parts  # for looking at: of the first scale
@@ -94,7 +97,7 @@ class Observer:
                 each,
                 descriptions[i],
                 looks[i],
-                picture=self._picture(image, seen),
+                picture=self._picture(image, seen, whole.get(i)),
             )
             for i, image in enumerate(images)
         ]
@@ -106,13 +109,15 @@ class Observer:
         """How an image is cut, one way for each scale."""
         return [Tiling(r, c, self.model.grid_size) for r, c in parse_scales(self.settings.scales)]
 
-    def _segmented(self, images: list[np.ndarray], tiling: Tiling, object: str) -> Iterator[Found]:
-        """What the model gives of every tile of each image, several images in one call where they are small."""
+    def _segmented(
+        self, images: list[np.ndarray], tiling: Tiling, object: str
+    ) -> Iterator[tuple[np.ndarray, Found]]:
+        """The tiles of each image and what the model gives of them, several images in one call where they are small."""
         tiles = tiling.rows * tiling.columns
         step = max(1, TILES_AT_ONCE // tiles)
         for start in range(0, len(images), step):
             cut = [tiling.cut(image, self.model.image_size) for image in images[start : start + step]]
-            yield from self.model.segment(np.concatenate(cut), object).split(tiles)
+            yield from zip(cut, self.model.segment(np.concatenate(cut), object).split(tiles), strict=True)
 
     def _map(self, seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """One map of the whole picture, as fine as its evidence, and the evidence in it by name."""
@@ -125,9 +130,13 @@ class Observer:
         one = heatmaps.average(heatmaps.activate(logits, self.settings.activation), contrast)
         return one, parts
 
-    def _picture(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray | None:
-        """The picture at `seen` (height, width) pixels, where its map is to follow it."""
-        return picture_at(image, seen) if self.settings.guided else None
+    def _picture(
+        self, image: np.ndarray, seen: tuple[int, int], whole: np.ndarray | None
+    ) -> np.ndarray | None:
+        """The picture at `seen` (height, width) pixels, where its map is to follow it; `whole` if that is its size."""
+        if not self.settings.guided:
+            return None
+        return whole if whole is not None and whole.shape[:2] == seen else picture_at(image, seen)
 
     def _working_size(self, tiling: Tiling) -> tuple[int, int]:
         (h, w), patch = tiling.canvas, self.model.image_size[0] // self.model.grid_size[0]

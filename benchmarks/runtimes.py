@@ -29,7 +29,7 @@ from anomaly.bundle.looking import Looking
 from anomaly.bundle.parity import correlation
 from anomaly.bundle.quantising import quantise
 from anomaly.bundle.runtimes import open_graph
-from anomaly.tiles import Tiling
+from anomaly.pictures.sizes import picture_at
 from steervit.inference.onnx_file import write_onnx
 from steervit.inference.traced import PatchGraph, PromptGraph
 
@@ -75,7 +75,7 @@ def tiles_of(inspector: Inspector, count: int) -> np.ndarray:
 
     size = inspector.asked.image_size
     scenes = [render_scene(950_000 + number, 320).image for number in range(count)]
-    return np.concatenate([Tiling(1, 1, (1, 1)).cut(one, size) for one in scenes])
+    return np.stack([picture_at(one, size) for one in scenes])
 
 
 def counted(inspector: Inspector) -> float:

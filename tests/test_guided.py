@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from anomaly.guided import BLUR, GAIN, RIDGE, ROUGH, SPREAD, STEP, follow
+from anomaly.guided import BLUR, GAIN, RIDGE, ROUGH, SPREAD, STEP, follow, follow_sum
 from anomaly.inspector import Inspector
 from anomaly.runs.observations import Observations
 from anomaly.settings import InspectionSettings
@@ -64,7 +65,9 @@ def test_values_stay_within_the_range_they_had():
 def test_it_is_ridge_regression_in_windows(shape):
     """Every cell's least squares by `numpy.linalg.lstsq` on its very pixels, in float64."""
     picture, heatmap, reach = textured(5, *shape), gaussian_filter(noise(6, *shape), 1), 2
-    if shape[0] % STEP:  # cells of unequal weight: only the middle can be checked pixel by pixel
+    if (
+        shape[0] % STEP
+    ):  # sides that are no whole cells: the shape is kept; values are checked where they are whole
         padded = [np.pad(one, ((0, 3), (0, 2), (0, 0))[: one.ndim], "reflect") for one in (picture, heatmap)]
         assert follow(heatmap, picture, reach * STEP).shape == shape
         picture, heatmap = padded
@@ -169,3 +172,22 @@ def test_a_kept_observation_has_its_picture(tmp_path):
     assert np.array_equal(first.heatmap, second.heatmap)
     (alone,) = Inspector("nano", guided=0).observe([textured(10, 60, 80)], "part")
     assert alone.picture is None
+
+
+def test_a_map_alone_follows_as_it_is_and_a_sum_of_z_scores_by_its_square():
+    (side, _) = Inspector("nano").settings.image_size
+    picture, good = textured(11, side, side), [textured(seed, 96, 96) for seed in (12, 13)]
+    for references, followed in (((), follow), (good, follow_sum)):
+        given = {"references": references}
+        plain, follows = (Inspector("nano", guided=g, **given).inspect(picture, "part") for g in (0, 35))
+        assert follows.heatmap == pytest.approx(followed(plain.heatmap, picture, 35), abs=1e-5)
+    squares = follow(plain.heatmap * plain.heatmap, picture, 35)
+    assert follow_sum(plain.heatmap, picture, 35) ** 2 == pytest.approx(squares, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("scales", ["1", "2", "1,2"])
+def test_the_picture_is_the_one_that_the_model_saw(scales):
+    image = textured(14, 70, 90)
+    (seen,) = Inspector("nano", scales=scales).observe([image], "part")
+    expected = Image.fromarray(image).resize(seen.seen_hw[::-1], Image.Resampling.BICUBIC)
+    assert np.array_equal(seen.picture, np.asarray(expected))

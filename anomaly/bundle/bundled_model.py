@@ -21,8 +21,7 @@ from anomaly.errors import SteerAnomalyError
 from anomaly.evidence.descriptions import SEEN_BY, Description, content_hash
 from anomaly.evidence.protocol import Describer, Evidence, Seen
 from anomaly.evidence.whitening import whitened
-from anomaly.pictures.sizes import grey_at
-from anomaly.tiles import Tiling
+from anomaly.pictures.sizes import grey_at, picture_at
 from steervit.nano.squash import squashed
 
 # What graphs are for. Of nano `look` is its network alone; its filters run here and go through `filtered`.
@@ -145,7 +144,7 @@ class _Describer:
     def __call__(self, image: np.ndarray) -> Description:
         """See `anomaly.evidence.protocol.Describer`."""
         model = self._model
-        seen = squashed(image) if model.squashes else Tiling(1, 1, (1, 1)).cut(image, model.image_size)[0]
+        seen = squashed(image) if model.squashes else picture_at(image, model.image_size)
         (patches,) = model.graph(DESCRIBE)(np.ascontiguousarray(seen)[None])
         side = model.grid_size if not model.squashes else (round(patches.shape[1] ** 0.5),) * 2
         return Description(patches[0].reshape(*side, -1), content_hash(image))

@@ -23,8 +23,8 @@ from anomaly.bundle.contents import BundleError, Manifest, hashed, is_bundle
 from anomaly.bundle.parity import Parity, Picture, Scored, compared
 from anomaly.bundle.runtimes import PACKAGES
 from anomaly.decision.threshold import OperatingPoint
+from anomaly.pictures.sizes import picture_at
 from anomaly.prompts import object_name
-from anomaly.tiles import Tiling
 
 if TYPE_CHECKING:
     from anomaly.inspector import Inspector
@@ -100,7 +100,7 @@ def _written(
     tiles = None
     if request.precision == "int8":
         chosen = calibrating[:CALIBRATING] or [one.image for one in _rendered(CALIBRATING, RENDERED + 10_000)]
-        tiles = np.concatenate([Tiling(1, 1, (1, 1)).cut(one, model.image_size) for one in chosen])
+        tiles = np.stack([picture_at(one, model.image_size) for one in chosen])
     described = request.together or bool(len(inspector.references))
     wanted = Wanted(request.runtime, request.precision, described, tiles)
     graphs = write_graphs(model, inspector.settings, object, wanted, folder)

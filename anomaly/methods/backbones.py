@@ -15,7 +15,7 @@ import numpy as np
 
 from anomaly.errors import SteerAnomalyError
 from anomaly.methods.method import Asked
-from anomaly.tiles import Tiling
+from anomaly.pictures.sizes import picture_at
 
 if TYPE_CHECKING:
     import torch
@@ -151,5 +151,5 @@ def squashed(backbone: Backbone, image: np.ndarray) -> torch.Tensor:
     """A picture, RGB uint8 H x W x 3, as a backbone takes it whole: (1, 3, S, S)."""
     from PIL import Image
 
-    small = Tiling(1, 1, (1, 1)).cut(image, backbone.image_size)[0]
+    small = picture_at(image, backbone.image_size)
     return backbone.transform(whole=True)(Image.fromarray(small))[None]

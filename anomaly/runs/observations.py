@@ -12,14 +12,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from anomaly.comparison import add_to
 from anomaly.decision.gate import Look
 from anomaly.evidence.descriptions import Unread
 from anomaly.observation import Observation
 from anomaly.pictures.encode import to_png
+from anomaly.pictures.images import as_rgb
 from anomaly.runs.stamps import Stamp
 from steervit.files import write_whole
 
@@ -94,7 +95,9 @@ class Observations:
                 description=self._described(meta["content"], meta["grid"]) if meta["content"] else None,
                 look=Look(**meta["look"]) if meta.get("look") else None,
                 part=found["part"] if "part" in found.files else None,
-                picture=_decoded(found["picture"]) if "picture" in found.files else None,
+                picture=as_rgb(Image.open(io.BytesIO(found["picture"])))
+                if "picture" in found.files
+                else None,
             )
 
     def _described(self, content: str, grid: list[int]) -> Unread:
@@ -103,11 +106,3 @@ class Observations:
             return patches.astype(np.float32).reshape(*grid, -1)
 
         return Unread(read, (grid[0], grid[1]), content)
-
-
-def _decoded(png: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3), of the bytes of a file. Raises `OSError` for damaged ones."""
-    picture = cv2.imdecode(png, cv2.IMREAD_COLOR)
-    if picture is None:
-        raise OSError("an observation's picture is damaged")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
