@@ -7,8 +7,8 @@ from PIL import Image
 
 
 def picture_at(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An RGB uint8 H x W x 3 image at `size` (height, width) pixels, as tiles are cut."""
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))  # one that can be written to
+    """An RGB uint8 H x W x 3 image at `size` (height, width) pixels, as tiles are cut; an array of its own."""
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def grey_at(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
